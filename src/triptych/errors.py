@@ -1,0 +1,16 @@
+"""The two ways a run ends early, each with its exit code."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one readable message, exit code 2, no traceback.
+
+    The message says what was wrong, quotes both values (what was given, what was expected) and names the way out.
+    """
+
+    exit_code = 2
+
+
+class TrainingFault(Exception):
+    """Training itself went wrong (a loss that is not finite): exit code 3; the message names the last good checkpoint."""
+
+    exit_code = 3

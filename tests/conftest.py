@@ -1,0 +1,38 @@
+"""Shapes and types are checked at run time here, and only here: importing this hook before the library arms it."""
+
+import os
+
+# Two OpenMP pools that spin against each other make a test minutes long on a small machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+CHECKED = [
+    f"triptych.{room}"
+    for room in ("nn", "losses", "towers", "models", "data", "checkpoints", "optim", "objectives", "analysis")
+]
+install_import_hook(CHECKED, "beartype.beartype")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Folder of larger real data sets that live beside the checkout; the test skips where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no shared data at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked gpu skip where there is no CUDA device."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
