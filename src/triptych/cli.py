@@ -1,0 +1,49 @@
+"""The command `triptych`: finds the word that a user typed and hands the rest to it. Imports no torch."""
+
+import sys
+
+from triptych.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; the exit code (see `triptych.command.start`)."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _dispatch(words: list[str]) -> int:
+    from triptych.command import groups, listing, manual
+
+    first, rest = (words[0], words[1:]) if words else ("--help", [])
+    pages = {"help": manual.manual, "ls": listing.ls, "show": listing.show, "cp": listing.cp}
+    if first in ("--help", "-h"):
+        print(manual.overview())
+    elif first in ("--version", "version"):
+        from importlib.metadata import version
+
+        print(f"triptych {version('triptych')}")
+    elif first in pages:
+        print(pages[first](rest))
+    elif first in groups.tasks():
+        if any(word in ("--help", "-h") for word in rest):
+            print(manual.manual([first, *(word for word in rest if "=" in word)]))
+        else:
+            from triptych.command.start import start
+
+            return start(first, rest)
+    else:
+        from triptych.schema.option import near
+
+        known = [*groups.tasks(), *pages]
+        close = near(first, known)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"there is no task {first!r}.{hint} Known are {', '.join(known)}; `triptych --help` says what they do")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

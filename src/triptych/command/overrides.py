@@ -1,0 +1,73 @@
+"""Overrides as a user types them, made into overrides that Hydra's grammar reads the same way.
+
+Hydra 1.3 reads `,` `=` `(` `:` and letters outside ASCII in a value as its own grammar, so a path such as
+`data.root=/pictures/Größe (1)=a,b` fails or becomes a sweep. Here a value that is no valid single value is quoted, and so
+is every value of a field that holds text.
+"""
+
+import re
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from triptych.command import groups
+from triptych.errors import UserError
+from triptych.schema.option import near
+
+_OVERRIDE = re.compile(r"^(?P<sign>\+\+|\+|~)?(?P<key>[^=\s]+)(?:=(?P<value>.*))?$", re.DOTALL)
+_INTERPOLATION = re.compile(r"\$\{[^}]*\}")
+
+
+def quote(value: str) -> str:
+    """A Hydra string literal that reads back as exactly `value`."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return "'" + escaped + "\\" * trailing + "'"
+
+
+def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
+    """Hydra's form of the overrides in `arguments`; flags (`-m`, `--cfg`) pass through.
+
+    `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep.
+    """
+    sweep = any(argument in ("-m", "--multirun") for argument in arguments)
+    return [argument if argument.startswith("-") else _override(argument, text_keys, sweep) for argument in arguments]
+
+
+def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
+    match = _OVERRIDE.match(argument)
+    if match is None or (match["value"] is None and match["sign"] != "~"):
+        raise UserError(_not_an_override(argument))
+    sign, key, value = match["sign"] or "", match["key"], match["value"]
+    if value is None:
+        return argument
+    slashed = key.replace(".", "/")
+    if slashed in groups.groups() and slashed != key and value in groups.choices(slashed):
+        key = slashed  # model.tower.mixer=softmax chooses from the group, as model/tower/mixer=softmax does
+    return f"{sign}{key}={_value(key, value, key in text_keys, sweep)}"
+
+
+def _value(key: str, value: str, text: bool, sweep: bool) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if value in ("", "null") or quoted or _INTERPOLATION.search(value):
+        return value
+    if text and not (sweep and "," in value):
+        return quote(value)
+    try:
+        parsed = OverridesParser.create().parse_override(f"key={value}")
+    except HydraException:
+        return quote(value)
+    if not parsed.is_sweep_override() or sweep:
+        return value
+    if key in groups.groups():
+        raise UserError(f"{key}={value} names several choices: run them one after the other with -m, or name one")
+    return quote(value)
+
+
+def _not_an_override(argument: str) -> str:
+    if Path(argument).exists():
+        return f"{argument!r} is a path without a key: say what it is, for example data.root={argument} or resume={argument}"
+    tasks = near(argument, list(groups.tasks()))
+    hint = f" Did you mean the task {tasks[0]!r}?" if tasks else ""
+    return f"{argument!r} is not an override: overrides are written key=value, for example optimizer.lr=0.001.{hint}"

@@ -1,0 +1,95 @@
+"""Starts a task: composes its configuration with Hydra, checks it, runs it, and turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 a fault of the program (with its traceback), 2 a mistake of the user, 3 training went wrong,
+130 stopped by Ctrl-C, 143 stopped by SIGTERM; after 130 and 143 the run was saved and can be resumed.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from triptych.command import groups, messages
+from triptych.command.overrides import as_typed
+from triptych.errors import TrainingFault, UserError
+from triptych.schema import register
+from triptych.schema.check import check, text_keys
+
+STOPPED_BY_INTERRUPT = 130
+
+
+def start(task: str, arguments: list[str]) -> int:
+    """Runs `task` with the override words that a user typed; the exit code."""
+    try:
+        return _run(task, arguments)
+    except UserError as error:
+        return told(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return STOPPED_BY_INTERRUPT
+
+
+def told(error: UserError | TrainingFault) -> int:
+    """Prints an error's one message; its exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _run(task: str, arguments: list[str]) -> int:
+    import hydra
+
+    register()
+    overrides = as_typed(arguments, text_keys())
+    body = _task_body(groups.tasks()[task])
+    if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
+        return body(_resumed(task, overrides))
+    codes: list[int] = []
+
+    def main(config: DictConfig) -> None:
+        # A run's own error is told here, so that the other runs of a sweep still run and Hydra adds nothing to it.
+        try:
+            check(config)
+            codes.append(body(config))
+        except (UserError, TrainingFault) as error:
+            codes.append(told(error))
+        except messages.COMPOSITION_ERRORS as error:
+            codes.append(told(UserError(messages.explain(error, task, overrides))))
+
+    # Hydra prints its own abridged traceback and exits 1 unless told that the caller wants the exception itself.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    application = hydra.main(version_base="1.3", config_path=str(groups.roots()[0]), config_name=task)(main)
+    typed, sys.argv = sys.argv, [task, *messages.search_path(), *overrides]
+    try:
+        application()
+    except messages.COMPOSITION_ERRORS as error:
+        raise UserError(messages.explain(error, task, overrides)) from error
+    finally:
+        sys.argv = typed
+    return max(codes, default=0)
+
+
+def _resumed(task: str, overrides: list[str]) -> DictConfig:
+    """The configuration that a run saved, changed by the other overrides; a resume composes nothing anew."""
+    from triptych.rundir import RunDirectory
+    from triptych.schema import saved
+
+    asked = messages.compose_plain(task, [item for item in overrides if item.startswith("resume=")]).resume
+    run = RunDirectory.open(Path(asked))
+    config = saved.read(run.config)
+    for change in saved.change(config, overrides):
+        print(f"changed for this resume: {change}")
+    config.resume = str(run.path)
+    check(config)
+    return config
+
+
+def _task_body(file: Path) -> Callable[[DictConfig], int]:
+    """The `main` of a task file, which takes the composed configuration and returns the exit code."""
+    spec = importlib.util.spec_from_file_location(f"triptych_task_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main

@@ -1,0 +1,60 @@
+"""Checks that OmegaConf's types cannot state: ranges of numbers and lists of allowed words."""
+
+import dataclasses
+from functools import cache
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from triptych.errors import UserError
+from triptych.schema.option import Documented, documented_fields
+from triptych.schema.places import PLACES
+from triptych.schema.run import Part, Train
+
+
+def nodes(config: DictConfig, prefix: str = "") -> dict[str, type]:
+    """The dataclass behind every node of a composed configuration, by dotted key ('' is the root)."""
+    found = {}
+    kind = OmegaConf.get_type(config)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        found[prefix] = kind
+    for key in config:
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        if isinstance(value := config[key], DictConfig):
+            found |= nodes(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def documented(config: DictConfig) -> dict[str, Documented]:
+    """Every documented field of a composed configuration, by dotted key."""
+    found = {}
+    for place, kind in nodes(config).items():
+        found |= documented_fields(kind, f"{place}." if place else "")
+    return found
+
+
+def check(config: DictConfig) -> None:
+    """Raises UserError for a key that nothing would read, and for a value outside the range that its field documents."""
+    for place, kind in nodes(config).items():
+        node = OmegaConf.select(config, place) if place else config
+        unknown = set(map(str, node)) - {field.name for field in dataclasses.fields(kind)} if kind is not Part else set()
+        if unknown:
+            key = f"{place}.{min(unknown)}" if place else min(unknown)
+            raise UserError(f"{key} would be ignored: {kind.__name__} has no such setting. Leave out `+{key}=...`")
+    for key, field in documented(config).items():
+        value: Any = OmegaConf.select(config, key)
+        if value is not None and not field.range.holds(value):
+            raise UserError(f"{key}={value} is out of range: {field.range} ({field.help})")
+
+
+@cache
+def text_keys() -> frozenset[str]:
+    """Dotted keys of fields that hold text, wherever they may stand in the configuration."""
+    kinds: dict[str, tuple[type, ...]] = {"": (Train,), **PLACES}
+    found = set()
+    for place, alternatives in kinds.items():
+        for kind in alternatives:
+            fields = documented_fields(kind, f"{place}." if place else "")
+            found |= {key for key, field in fields.items() if field.type in ("str", "str | None")}
+    return frozenset(found)

@@ -1,0 +1,71 @@
+"""The root of a training run's configuration and the settings of the training loop."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from triptych.schema.option import Range, option
+
+
+@dataclass
+class Part:
+    """A part that the configuration builds: `_target_` names its class or function, the other keys are its arguments."""
+
+    _target_: str = "???"
+
+
+@dataclass
+class Trainer:
+    """The training loop and the machine it runs on."""
+
+    epochs: float = option("how often every training sample is seen; may be a fraction", range=Range(above=0))
+    max_steps: int | None = option("stop after this many optimizer steps, even within an epoch", default=None, range=Range(least=1))
+    micro_batch_size: int | None = option(
+        "samples that one device holds at a time; gradients of a batch are accumulated over its micro-batches; "
+        "null: the whole batch at once",
+        default=None,
+        range=Range(least=1),
+    )
+    validate_every: float = option("epochs between two validations", range=Range(above=0))
+    log_every: int = option("steps between two rows of metrics.csv", range=Range(least=1))
+    accelerator: str = option("device to train on", default="auto", range=Range(choices=("auto", "cpu", "gpu", "mps")))
+    devices: int = option("devices to train on", default=1, range=Range(least=1))
+    precision: str = option(
+        "arithmetic; auto is bf16-mixed on a CUDA device that has bfloat16 and 32-true elsewhere",
+        default="auto",
+        range=Range(choices=("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")),
+    )
+    compile: bool = option("compile the model with torch.compile (costs a minute or more at the start)", default=False)
+    threads: int | None = option("CPU threads of torch; null: as many as torch chooses", default=None, range=Range(least=1))
+
+
+@dataclass
+class Train:
+    """`triptych train`: a model, data, an objective, and how to optimise it."""
+
+    task: str = option("name of the task; the first folder under `output`", default="train")
+    name: str = option("name of the run; the second folder under `output`")
+    seed: int = option("seed of every random draw: initial weights, order, augmentation", default=0, range=Range(least=0, below=2**32))
+    output: str = option("folder that run directories are made in", default="outputs")
+    resume: str | None = option(
+        "run directory to go on with from its last checkpoint, in the same directory and with its saved configuration; "
+        "other overrides (such as trainer.epochs) change that configuration",
+        default=None,
+    )
+    weights: str | None = option("checkpoint whose weights the model starts from (a run directory, a folder or a file)", default=None)
+    allow_targets: list[str] = option(
+        "packages of your own whose classes `_target_` may name, beside triptych, torch, torchvision, torchaudio, timm, "
+        "lightning and torchmetrics",
+        default=[],
+    )
+    data: Part = field(default_factory=Part)
+    model: Part = field(default_factory=Part)
+    objective: Part = field(default_factory=Part)
+    optimizer: Part = field(default_factory=Part)
+    schedule: Part = field(default_factory=Part)
+    ema: Part | None = None
+    checkpoint: Part = field(default_factory=Part)
+    logger: Part | None = None
+    trainer: Trainer = field(default_factory=Trainer)
+
+
+PLACES: dict[str, tuple[type[Any], ...]] = {"trainer": (Trainer,)}

@@ -1,0 +1,88 @@
+"""A configuration that a run saved: read back with its types, and changed by the overrides of a resume."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from triptych.errors import UserError
+from triptych.schema.check import PLACES, documented
+from triptych.schema.option import near
+from triptych.schema.run import Part, Train
+
+
+def read(file: Path) -> DictConfig:
+    """The configuration in `file` with the types of the schema.
+
+    Raises UserError where the file is no configuration of this version.
+    """
+    plain = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        return typed(plain)
+    except (OmegaConfBaseException, AttributeError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{file} is not a configuration that this version of triptych can read: {first}") from error
+
+
+def typed(plain: dict[str, Any]) -> DictConfig:
+    """A plain nested dictionary as a configuration whose nodes have their dataclasses again."""
+    config = OmegaConf.structured(Train)
+    for key, value in plain.items():
+        config[key] = _typed(value, key)
+    return config
+
+
+def _typed(value: Any, place: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    children = {key: _typed(child, f"{place}.{key}") for key, child in value.items()}
+    node = OmegaConf.structured(_kind(place, value))
+    if OmegaConf.get_type(node) is Part:  # a user's own part: nothing is known of its arguments
+        OmegaConf.set_struct(node, False)
+    for key, child in children.items():
+        node[key] = child
+    return node
+
+
+def _kind(place: str, value: dict[str, Any]) -> Any:
+    """The dataclass of a part: the one of its place that names the same target."""
+    for kind in PLACES.get(place, ()):
+        if not issubclass(kind, Part) or kind._target_ == value.get("_target_"):
+            return kind
+    return Part
+
+
+def change(config: DictConfig, overrides: list[str]) -> list[str]:
+    """Applies `key=value` overrides to a saved configuration in place; what changed, a line each.
+
+    Raises UserError for a key that the configuration lacks and for a choice of a group: a resumed run keeps its parts.
+    """
+    changes = []
+    known = documented(config)
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key = override.key_or_group
+        if key == "resume" or key.startswith("hydra."):
+            continue
+        place = key.replace("/", ".")
+        if place in PLACES or key == "experiment":
+            raise UserError(
+                f"{override.input_line} chooses another part, but a resumed run keeps the parts it was started with. "
+                "Leave it out, or start a new run with weights=RUN_DIRECTORY"
+            )
+        if key not in known:
+            close = near(key, list(known))
+            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise UserError(f"there is no setting {key!r} in the saved configuration.{hint}")
+        before = OmegaConf.select(config, key)
+        try:
+            OmegaConf.update(config, key, override.value())
+        except OmegaConfBaseException as error:
+            first = str(error).splitlines()[0]
+            raise UserError(f"{key}: {first}") from error
+        after = OmegaConf.select(config, key)
+        if after != before:
+            changes.append(f"{key}: {before} -> {after}")
+    return changes
