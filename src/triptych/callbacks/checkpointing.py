@@ -1,0 +1,270 @@
+"""When a run is saved, and which of its saves are kept."""
+
+import logging
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from triptych.checkpoints.files import clean_staging, make_folder, publish_link, remove_folder
+from triptych.checkpoints.find import BEST, FOLDER, LAST, step_name
+from triptych.checkpoints.format import save_failed
+from triptych.checkpoints.manifest import verify
+from triptych.checkpoints.rng import rng_state, set_rng_state
+from triptych.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Checkpointing(Checkpoint):
+    """Saves at step boundaries and keeps `last` and `best`; needs `FolderCheckpointIO` among the trainer's plugins.
+
+    A save is a new step folder; `last` (and `best`, when the monitored metric improved) is moved to it once it is durable, and only then,
+    and after reading it back, older ones go. It saves every `every_steps` steps, every `every_seconds` seconds, at the end of each
+    validation, at the last step, and when asked by `request`. Deriving from Lightning's `Checkpoint` makes it the last callback of each
+    hook, so what other callbacks change in theirs is in the save; what the module changes in `on_train_batch_end` is not (Lightning
+    calls that later): a step's work belongs in `training_step`.
+
+    On resume the random generators are put back right before the first batch, when everything else that draws has drawn.
+
+    Args:
+        every_steps: optimizer steps between saves; None for none by step.
+        every_seconds: seconds between saves; None for none by time.
+        monitor: logged validation metric that decides `best`; None for no `best`.
+        mode: whether `monitor` should be small ("min") or large ("max").
+        keep: how many of the newest saves stay, at least 1; `best` stays besides.
+        folder: where; None is `checkpoints` in the trainer's `default_root_dir`.
+
+    Raises:
+        UserError: an argument out of range; a save that failed (full disk, I/O error); `monitor` is not logged.
+    """
+
+    def __init__(
+        self,
+        every_steps: int | None = None,
+        every_seconds: float | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        keep: int = 2,
+        folder: str | Path | None = None,
+    ) -> None:
+        for name, value in (("every_steps", every_steps), ("every_seconds", every_seconds), ("keep", keep)):
+            if value is not None and not value > 0:
+                raise UserError(
+                    f"checkpoint.{name} is {value}; it must be above 0 (leave every_... empty to switch it off)"
+                )
+        if mode not in ("min", "max"):
+            raise UserError(f"checkpoint.mode is {mode!r}; expected 'min' or 'max'")
+        self.every_steps, self.every_seconds, self.keep = every_steps, every_seconds, keep
+        self.monitor, self.mode = monitor, mode
+        self.folder = Path(folder) if folder is not None else None
+        self.best_score: float | None = None
+        self.best_name: str | None = None
+        self.last_step: int | None = None  # of the newest save of this process
+        self._saved: list[str] = []
+        self._request: str | None = None
+        self._validation_owed = False
+        self._rng: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+
+    def request(self, reason: str) -> None:
+        """Ask for a save at the next step boundary, even before a validation due there; safe in a signal handler.
+
+        `requested` is None again once it is durable.
+        """
+        self._request = reason
+
+    @property
+    def requested(self) -> str | None:
+        """Why a save has been asked for and not yet made."""
+        return self._request
+
+    # When
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.folder is None:
+            self.folder = Path(trainer.default_root_dir) / FOLDER
+        if stage == "fit" and trainer.is_global_zero:
+            make_folder(self.folder)
+            leftovers = clean_staging(self.folder)
+            if leftovers:
+                log.info("removed %d unfinished save(s) of an earlier crash from %s", len(leftovers), self.folder)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at = time.monotonic()
+        if self._validation_owed:
+            self._validate_now(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._rng is not None:
+            set_rng_state(self._rng)
+            self._rng = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        reason = self._due(trainer)
+        if trainer.world_size > 1:
+            # Clocks and signals differ between ranks, and a save is a collective act.
+            agreed = trainer.strategy.reduce_boolean_decision(reason is not None, all=False)
+            reason = (reason or "another rank asked") if agreed else None
+        if reason is None:
+            return
+        epoch_loop = trainer.fit_loop.epoch_loop
+        fetcher = trainer.fit_loop._data_fetcher
+        validation_next = fetcher is not None and epoch_loop._should_check_val_fx(fetcher)
+        if validation_next and self._request is None:
+            return  # the save comes after the validation, with its result
+        self._save(trainer, reason, validation_owed=validation_next)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and trainer.global_step > 0:
+            self._save(trainer, "validation", improved=self._improved(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.last_step != trainer.global_step:
+            self._save(trainer, "end of training")
+
+    def _due(self, trainer: Trainer) -> str | None:
+        step = trainer.global_step
+        if self._request is not None:
+            return self._request
+        if step == self.last_step:
+            return None  # the batch made no step
+        if self.every_steps is not None and step // self.every_steps > (self.last_step or 0) // self.every_steps:
+            return f"every {self.every_steps} steps"
+        if self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds:
+            return f"every {self.every_seconds:g} seconds"
+        last_epoch = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
+        if trainer.should_stop or 0 <= trainer.max_steps <= step or (last_epoch and trainer.is_last_batch):
+            return "last step"
+        return None
+
+    def _validate_now(self, trainer: Trainer) -> None:
+        # A requested save came before the validation of its step; Lightning would count that validation as done.
+        self._validation_owed = False
+        if self._rng is not None:
+            set_rng_state(self._rng)
+        validation = trainer.fit_loop.epoch_loop.val_loop
+        validation.restarting = False
+        trainer.validating = True
+        validation.run()
+        trainer.training = True
+        if self._rng is not None:
+            self._rng = rng_state()
+
+    # What
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        states: list[Any] = [rng_state()]
+        if trainer.world_size > 1:
+            states = [None] * trainer.world_size
+            torch.distributed.all_gather_object(states, rng_state())
+        checkpoint["rng"] = states
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint.get("rng", [])
+        self.last_step = checkpoint["global_step"]
+        if len(states) == trainer.world_size:
+            self._rng = states[trainer.global_rank]
+        else:
+            log.warning(
+                "the checkpoint has the random states of %d process(es), this run has %d: noise drawn by the model will differ "
+                "from an uninterrupted run's",
+                len(states),
+                trainer.world_size,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "best_score": self.best_score,
+            "best_name": self.best_name,
+            "saved": list(self._saved),
+            "validation_owed": self._validation_owed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.folder is not None, "setup comes first"
+        # Only what lies in this run's own folder: a run that goes on from another's checkpoint never touches the other.
+        self._saved = [name for name in state_dict["saved"] if (self.folder / name).is_dir()]
+        self._validation_owed = state_dict["validation_owed"]
+        if (state_dict["monitor"], state_dict["mode"]) != (self.monitor, self.mode):
+            log.warning(
+                "best so far was the %s of %s and is now the %s of %s: starting anew",
+                state_dict["mode"], state_dict["monitor"], self.mode, self.monitor,
+            )  # fmt: skip
+        elif state_dict["best_name"] in self._saved:
+            self.best_score, self.best_name = state_dict["best_score"], state_dict["best_name"]
+
+    def _improved(self, trainer: Trainer) -> bool:
+        if self.monitor is None:
+            return False
+        if self.monitor not in trainer.callback_metrics:
+            logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise UserError(f"checkpoint.monitor is {self.monitor!r}, which is not logged; logged are: {logged}")
+        score = float(trainer.callback_metrics[self.monitor])
+        if math.isnan(score):
+            return False
+        better = self.best_score is None or (score < self.best_score if self.mode == "min" else score > self.best_score)
+        if better:
+            self.best_score = score
+        return better
+
+    def _save(self, trainer: Trainer, reason: str, improved: bool = False, validation_owed: bool = False) -> None:
+        if trainer.fast_dev_run:
+            return
+        assert self.folder is not None, "setup comes first"
+        name = trainer.strategy.broadcast(self._free_name(trainer.global_step))
+        # The save must already say what it is: after a kill it is all that a resume knows.
+        self._saved.append(name)
+        self._validation_owed = validation_owed
+        if improved:
+            self.best_name = name
+        trainer.save_checkpoint(self.folder / name)
+        self._validation_owed = False
+        self._request = None
+        self.last_step, self._saved_at = trainer.global_step, time.monotonic()
+        if trainer.is_global_zero:
+            try:
+                self._publish(name)
+            except OSError as error:
+                raise save_failed(self.folder / name, error, 0) from error
+            log.info(
+                "saved %s (%s)%s",
+                self.folder / name,
+                reason,
+                f", best {self.monitor} {self.best_score:.6g}" if improved else "",
+            )
+
+    def _free_name(self, step: int) -> str:
+        assert self.folder is not None
+        serial = 1
+        while (self.folder / step_name(step, serial)).exists():
+            serial += 1
+        return step_name(step, serial)
+
+    def _publish(self, name: str) -> None:
+        assert self.folder is not None
+        publish_link(self.folder / LAST, name)
+        if self.best_name is not None and self.best_name != _target(self.folder / BEST):
+            publish_link(self.folder / BEST, self.best_name)
+        kept = {*self._saved[-self.keep :], self.best_name, _target(self.folder / LAST), _target(self.folder / BEST)}
+        doomed = [old for old in self._saved if old not in kept]
+        if doomed:
+            verify(self.folder / name)
+        for old in doomed:
+            if (self.folder / old).is_dir() and not (self.folder / old).is_symlink():
+                remove_folder(self.folder / old)
+            self._saved.remove(old)
+
+
+def _target(link: Path) -> str | None:
+    return os.readlink(link) if link.is_symlink() else None

@@ -1,0 +1,194 @@
+"""Triptych's checkpoint: a folder of safetensors and JSON whose manifest is written last.
+
+model.safetensors     the model's weights under their plain names (Lightning's `model.` prefix removed)
+ema.safetensors       their moving average, same names, where there is one
+training.safetensors  every other tensor: optimizer moments, RNG states, buffers outside the model
+state.json            the rest of Lightning's checkpoint, which points into training.safetensors
+config.json           the model's config, classes, preprocess
+manifest.json         format version, SHA-256 and size of each file
+"""
+
+import errno
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import __version__ as lightning_version
+from torch import Tensor
+
+from triptych.checkpoints.encode import Encoder, decode
+from triptych.checkpoints.files import Written, free_bytes, megabytes, new_folder, write_file
+from triptych.checkpoints.manifest import (
+    CONFIG,
+    EMA,
+    MANIFEST,
+    MODEL,
+    STATE,
+    TRAINING,
+    DamagedError,
+    manifest_text,
+    read_checked,
+    read_manifest,
+)
+from triptych.checkpoints.tensors import byte_count, check_tensor, read_safetensors, safetensors_chunks
+from triptych.errors import UserError
+
+PREFIX = "model."
+# Room for the headers, the manifest and the file system's own blocks beside the tensors' and the JSON's bytes.
+SPARE_BYTES = 1 << 20
+
+
+def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write Lightning's checkpoint dict as a new folder; durable, file and folder, when this returns.
+
+    `checkpoint["ema"]` (plain weight name -> tensor) and `checkpoint["triptych"]["config"]` (plain containers) go to files of their
+    own. Fails whole: on any error the temporary folder is gone and other checkpoints are untouched.
+
+    Raises:
+        UserError: `folder` exists, something in `checkpoint` cannot be stored, or the disk is full or failing.
+    """
+    files = _split(checkpoint)
+    tensors = [part for part in files.values() if isinstance(part, dict)]
+    needed = sum(byte_count(part) for part in tensors) + sum(
+        len(part) for part in files.values() if isinstance(part, bytes)
+    )
+    free = free_bytes(folder.parent)
+    if needed + SPARE_BYTES > free:
+        raise UserError(_full_disk(folder, needed + SPARE_BYTES, free))
+    facts = {
+        "step": int(checkpoint.get("global_step", 0)),
+        "epoch": int(checkpoint.get("epoch", 0)),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning_version},
+    }
+    try:
+        with new_folder(folder) as staging:
+            written: dict[str, Written] = {}
+            for name, part in files.items():
+                chunks = safetensors_chunks(part) if isinstance(part, dict) else [part]
+                written[name] = write_file(staging / name, chunks)
+            write_file(staging / MANIFEST, [manifest_text(written, facts).encode()])
+    except OSError as error:
+        raise save_failed(folder, error, needed + SPARE_BYTES) from error
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """The checkpoint dict that `write_checkpoint` was given, tensors on CPU; every file is verified before it is used.
+
+    Raises:
+        UserError: no checkpoint of ours, or damaged; the message names the file.
+    """
+    manifest = read_manifest(folder)
+    training = read_safetensors(folder / TRAINING, read_checked(folder, TRAINING, manifest))
+    tree = _json(folder / STATE, read_checked(folder, STATE, manifest))
+    model = read_weights(folder, MODEL)
+    try:
+        checkpoint = decode(tree["checkpoint"], training)
+        checkpoint["state_dict"] = {
+            key: model[key.removeprefix(PREFIX)] if in_model else decode(other, training)
+            for key, in_model, other in tree["state_dict"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / STATE} does not fit the checkpoint's tensors: {error}") from error
+    if EMA in manifest.files:
+        ema = read_weights(folder, EMA)
+        checkpoint["ema"] = {name: ema[name] for name in checkpoint["ema"]}
+    if tree["has_config"]:
+        checkpoint["triptych"]["config"] = read_config(folder)
+    return checkpoint
+
+
+def read_weights(folder: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of `model.safetensors` or `ema.safetensors`, verified."""
+    return read_safetensors(folder / name, read_checked(folder, name, read_manifest(folder)))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json`, verified: plain data, nothing in it is looked up or built here."""
+    content = read_checked(folder, CONFIG, read_manifest(folder))
+    config = decode(_json(folder / CONFIG, content), {})
+    if not isinstance(config, dict):
+        raise UserError(f"{folder / CONFIG} holds a {type(config).__name__}, expected a mapping")
+    return config
+
+
+def _split(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Tensor] | bytes]:
+    """The files' contents: tensors by name, or bytes."""
+    rest = dict(checkpoint)
+    model: dict[str, Tensor] = {}
+    other_entries: dict[str, Any] = {}
+    order: list[tuple[str, bool]] = []
+    for key, value in dict(rest.pop("state_dict", {})).items():
+        in_model = key.startswith(PREFIX) and isinstance(value, Tensor)
+        order.append((key, in_model))
+        if in_model:
+            model[key.removeprefix(PREFIX)] = value
+        else:
+            other_entries[key] = value
+    ema = rest.get("ema")
+    if ema is not None:
+        rest["ema"] = list(ema)
+    extra = dict(rest.get("triptych", {}))
+    has_config = "config" in extra
+    config = extra.pop("config", {})
+    if has_config:
+        rest["triptych"] = extra
+
+    encoder = Encoder()
+    config_tree = encoder.encode(config, "checkpoint['triptych']['config']")
+    if encoder.tensors or not isinstance(config, dict):
+        raise UserError("checkpoint['triptych']['config'] must be a mapping of plain data without tensors")
+    others = encoder.encode(other_entries, "checkpoint['state_dict']")
+    tree = {
+        "checkpoint": encoder.encode(rest, "checkpoint"),
+        "state_dict": [[key, in_model, None if in_model else others[key]] for key, in_model in order],
+        "has_config": has_config,
+    }
+    for name, tensors in ((MODEL, model), (EMA, ema or {})):
+        for key, tensor in tensors.items():
+            check_tensor(f"{key} of {name}", tensor)
+    averaged = {} if ema is None else {EMA: dict(ema)}
+    return {
+        MODEL: model,
+        **averaged,
+        TRAINING: encoder.tensors,
+        STATE: _dump(tree),
+        CONFIG: _dump(config_tree, indent=2),
+    }
+
+
+def _dump(tree: Any, indent: int | None = None) -> bytes:
+    return json.dumps(tree, allow_nan=False, indent=indent).encode()
+
+
+def _json(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} holds no readable JSON: {error}") from error
+
+
+def save_failed(folder: Path, error: OSError, needed: int) -> UserError:
+    """What a user must know when the machine refused a save: why, and that the last checkpoint is whole."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(_full_disk(folder, needed, free_bytes(folder.parent)))
+    return UserError(
+        f"cannot save a checkpoint in {folder.parent}: {error.strerror or error}. {_last_whole(folder.parent)}"
+    )
+
+
+def _full_disk(folder: Path, needed: int, free: int) -> str:
+    return (
+        f"no room for a checkpoint in {folder.parent}: it needs {megabytes(needed)}, {megabytes(free)} are free. "
+        f"{_last_whole(folder.parent)}; free some space (or lower checkpoint.keep) and resume"
+    )
+
+
+def _last_whole(folder: Path) -> str:
+    last = folder / "last"
+    if last.is_symlink():
+        return f"The last checkpoint is whole: {folder / os.readlink(last)}"
+    return "No checkpoint had been saved in this folder before"

@@ -1,0 +1,34 @@
+"""The state of every random generator that a training step may draw from: Python, numpy, torch CPU, CUDA."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def rng_state() -> dict[str, Any]:
+    """The generators' states of this process, as plain data and tensors (`torch`: uint8 (bytes,); `cuda`: one per device)."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Put the generators back to where `rng_state` found them.
+
+    CUDA generators are set where both the state and this machine have them: a run may move from GPU to CPU, but is then no longer the
+    same to the last bit for other reasons.
+    """
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(device_state, device)
