@@ -1,0 +1,83 @@
+"""Scaled dot-product attention over a `SequenceLayout`, by whichever road is fastest, with one result."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
+
+from triptych.nn.layout import Rotary, SequenceLayout
+
+
+def rotate(x: Float[Tensor, "*batch tokens heads dim"], rotary: Rotary) -> Float[Tensor, "*batch tokens heads dim"]:
+    """Turns the pairs ``(x[i], x[i + dim / 2])`` of each head by their token's angles (Su et al., 2021, half-split
+    order).
+    """
+    cos, sin = rotary.cos.unsqueeze(-2), rotary.sin.unsqueeze(-2)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).type_as(x)
+
+
+def attend(
+    query: Float[Tensor, "*batch tokens heads head_dim"],
+    key: Float[Tensor, "*batch keys kv_heads head_dim"],
+    value: Float[Tensor, "*batch keys kv_heads head_dim"],
+    layout: SequenceLayout,
+) -> Float[Tensor, "*batch tokens heads head_dim"]:
+    """Each query's mean of the values, weighted by softmax(query . key / sqrt(head_dim)) over its own sequence's
+    keys.
+
+    Padded keys count for nothing; the outputs at padded queries are finite and meaningless. A packed batch reaches
+    variable-length flash attention on CUDA in half precision; elsewhere the sequences of each length run together as
+    one dense call.
+    """
+    if not layout.packed:
+        return _dense(query, key, value, layout.causal, layout.key_mask)
+    if layout.sizes is None:
+        shape = (layout.batch, layout.max_length)
+        q, k, v = (x.unflatten(0, shape) for x in (query, key, value))
+        return _dense(q, k, v, layout.causal, None).flatten(0, 1)
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        return _variable_length(query, key, value, layout)
+    outputs = []
+    for length, rows in layout.groups:
+        q, k, v = (x.index_select(0, rows).unflatten(0, (-1, length)) for x in (query, key, value))
+        outputs.append(_dense(q, k, v, layout.causal, None).flatten(0, 1))
+    assert layout.ungroup is not None
+    return torch.cat(outputs).index_select(0, layout.ungroup)
+
+
+def _dense(query: Tensor, key: Tensor, value: Tensor, causal: bool, key_mask: Tensor | None) -> Tensor:
+    """Token-major in and out; PyTorch's kernels want the heads before the tokens and return a view of token-major
+    memory.
+    """
+    grouped = query.shape[-2] != key.shape[-2]
+    mask = None
+    if causal and query.shape[1] != key.shape[1]:
+        mask = causal_lower_right(query.shape[1], key.shape[1])
+    elif key_mask is not None and not causal:
+        # Under causality the padding, which comes last, is out of every real token's sight already.
+        mask = key_mask[:, None, None, :]
+    out = F.scaled_dot_product_attention(
+        query.transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attn_mask=mask,
+        is_causal=causal and mask is None,
+        enable_gqa=grouped,
+    )
+    return out.transpose(1, 2)
+
+
+def _variable_length(query: Tensor, key: Tensor, value: Tensor, layout: SequenceLayout) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # CUDA only, and slow to import
+
+    repeats = query.shape[-2] // key.shape[-2]
+    if repeats > 1:
+        key, value = (x.repeat_interleave(repeats, dim=-2) for x in (key, value))
+    window = (-1, 0) if layout.causal else (-1, -1)
+    starts, longest = layout.cu_seqlens, layout.max_length
+    assert starts is not None
+    out = varlen_attn(query, key, value, starts, starts, longest, longest, window_size=window)
+    assert isinstance(out, Tensor)  # a tuple only where the log-sum-exp is asked for
+    return out

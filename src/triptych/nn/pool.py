@@ -1,0 +1,118 @@
+"""One vector from the tokens of a sequence. A factory is called as ``pool(dim, norm)``, ``norm`` being the tower's
+norm factory.
+
+A pool says two things about its tower: ``class_token``, whether it wants one, and ``norm_after``, whether it normalises
+its result itself, so that the stack needs no final norm.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triptych.nn.feedforward import GELUFeedForward
+from triptych.nn.layout import SequenceLayout
+from triptych.nn.linear import FusedLinear
+
+Norm = Callable[[int], nn.Module]
+
+
+class Pool(nn.Module, ABC):
+    """One vector from each sequence."""
+
+    class_token: bool
+    """Whether it wants a class token, first in every sequence."""
+    norm_after: bool
+    """Whether it normalises its result itself."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, layout: SequenceLayout) -> Tensor: ...
+
+
+class ClassTokenPool(Pool):
+    """The first token of each sequence (Dosovitskiy et al., 2020)."""
+
+    class_token = True
+
+    def __init__(self, dim: int, norm: Norm, norm_after: bool = False) -> None:
+        super().__init__()
+        self.norm_after = norm_after
+        self.norm = norm(dim) if norm_after else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
+        if not layout.packed:
+            return self.norm(x[:, 0])
+        assert layout.cu_seqlens is not None
+        return self.norm(x.index_select(0, layout.cu_seqlens[:-1]))
+
+
+class MeanPool(Pool):
+    """The mean of the real content tokens: neither padding nor prefix tokens count.
+
+    With ``norm_after`` the norm comes after the mean (timm's ``global_pool="avg"``), else before it. ``class_token``
+    keeps a class token that takes part in the mixing but not in the mean.
+    """
+
+    def __init__(self, dim: int, norm: Norm, norm_after: bool = True, class_token: bool = False) -> None:
+        super().__init__()
+        self.norm_after = norm_after
+        self.class_token = class_token
+        self.norm = norm(dim) if norm_after else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
+        return self.norm(mean_of_content(x, layout))
+
+
+class AttentionPool(Pool):
+    """One learned query attends to the content tokens, and a feed-forward follows (Zhai et al., 2022, "MAP head";
+    SigLIP).
+    """
+
+    class_token = False
+
+    def __init__(
+        self,
+        dim: int,
+        norm: Norm,
+        heads: int = 8,
+        feedforward: Callable[[int], nn.Module] = GELUFeedForward,
+        norm_after: bool = False,
+    ) -> None:
+        super().__init__()
+        if heads < 1 or dim % heads:
+            raise ValueError(f"dim={dim} is no multiple of heads={heads}; choose a number of heads that divides dim.")
+        self.heads = heads
+        self.norm_after = norm_after
+        self.latent = nn.Parameter(torch.zeros(1, dim))
+        self.query = nn.Linear(dim, dim)
+        self.key_value = FusedLinear(dim, (dim, dim))
+        self.out = nn.Linear(dim, dim)
+        self.feedforward_norm = norm(dim)
+        self.feedforward = feedforward(dim)
+        self.norm = norm(dim) if norm_after else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
+        # With one query a sequence attention is a sliver of the work, so packed sequences take the padded route too.
+        content = (layout.unpack(x) if layout.packed else x)[:, layout.prefix :]
+        mask = None if layout.sizes is None else layout.real_tokens()[:, None, None, layout.prefix :]
+        query = self.query(self.latent).expand(layout.batch, -1, -1)
+        key, value = self.key_value.parts(content)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        y = self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2)[:, 0])
+        return self.norm(y + self.feedforward(self.feedforward_norm(y)))
+
+
+def mean_of_content(x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
+    """Mean over the real tokens of each sequence that are not prefix tokens."""
+    if layout.packed and layout.sizes is not None:
+        counts = torch.tensor([[size - layout.prefix] for size in layout.sizes], device=x.device, dtype=x.dtype)
+        content = x if layout.prefix == 0 else x * (layout.places() >= layout.prefix)[:, None]
+        return x.new_zeros(layout.batch, x.shape[-1]).index_add(0, layout.owners(), content) / counts
+    content = (layout.unpack(x) if layout.packed else x)[:, layout.prefix :]
+    if layout.sizes is None:
+        return content.mean(dim=1)
+    real = layout.real_tokens()[:, layout.prefix :, None]
+    return (content * real).sum(dim=1) / real.sum(dim=1)

@@ -1,0 +1,188 @@
+"""Position schemes. A factory is called with the `TokenGrid` of the tower, and answers for any other grid too.
+
+A scheme may give a table to add to the content tokens, positions for the prefix tokens (class token, registers), and
+rotation angles for the mixers; what it does not give is None.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triptych.nn.layout import Rotary
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """What a position scheme is built for: the width of a token, the grid of the content tokens (1 or 2 axes), how
+    many prefix tokens stand before them, and the width of the vectors that the mixers can rotate (None: they cannot).
+    """
+
+    dim: int
+    grid: tuple[int, ...]
+    prefix: int = 0
+    rotary_dim: int | None = None
+
+
+class Position(nn.Module, ABC):
+    """Where a token is. ``grid`` is the grid at hand, which may differ from the one the scheme was built for."""
+
+    @abstractmethod
+    def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"] | None:
+        """What to add to the content tokens, row by row."""
+
+    @abstractmethod
+    def prefix_table(self) -> Float[Tensor, "prefix dim"] | None:
+        """What to add to the prefix tokens."""
+
+    @abstractmethod
+    def rotary(self, grid: tuple[int, ...], device: torch.device) -> Rotary | None:
+        """The angles by which the mixers turn the content tokens."""
+
+
+class NoPosition(Position):
+    """No position at all: the tower sees a set of tokens."""
+
+    def __init__(self, tokens: TokenGrid) -> None:
+        super().__init__()
+
+    def table(self, grid: tuple[int, ...], device: torch.device) -> None:
+        return None
+
+    def prefix_table(self) -> None:
+        return None
+
+    def rotary(self, grid: tuple[int, ...], device: torch.device) -> None:
+        return None
+
+
+class LearnedPosition(Position):
+    """One learned vector for each place of the grid, resampled for other grids: in float32, bicubic with antialiasing
+    by default.
+
+    ``embed_prefix`` gives the prefix tokens learned positions too, as the first ViT did (timm's
+    ``no_embed_class=False``); they stay out of the resampling.
+    """
+
+    def __init__(
+        self, tokens: TokenGrid, embed_prefix: bool = True, interpolation: str = "bicubic", antialias: bool = True
+    ) -> None:
+        super().__init__()
+        self.built_grid = tokens.grid
+        self.interpolation = interpolation
+        self.antialias = antialias
+        places = torch.Size(tokens.grid).numel()
+        self.places = nn.Parameter(torch.zeros(places, tokens.dim))
+        with_prefix = embed_prefix and tokens.prefix > 0
+        self.prefix_places = nn.Parameter(torch.zeros(tokens.prefix, tokens.dim)) if with_prefix else None
+
+    def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
+        if grid == self.built_grid:
+            return self.places
+        return resample_grid(self.places, self.built_grid, grid, self.interpolation, self.antialias)
+
+    def prefix_table(self) -> Float[Tensor, "prefix dim"] | None:
+        return self.prefix_places
+
+    def rotary(self, grid: tuple[int, ...], device: torch.device) -> None:
+        return None
+
+
+class SinusoidalPosition(Position):
+    """Fixed sines and cosines of the coordinates, 1-D (Vaswani et al., 2017) or 2-D (MoCo v3; big_vision's
+    ``sincos2d``), by the number of axes of the grid. Coordinates of another grid are stretched onto the one it was
+    built for.
+
+    Raises ValueError where the width is no multiple of twice the number of axes.
+    """
+
+    def __init__(self, tokens: TokenGrid, base: float = 10_000.0) -> None:
+        super().__init__()
+        _check_width("dim", tokens.dim, 2 * len(tokens.grid))
+        self.dim, self.built_grid, self.base = tokens.dim, tokens.grid, base
+
+    def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
+        waves = self.dim // (2 * len(grid))
+        exponents = torch.arange(waves, device=device, dtype=torch.float32) / max(1, waves - 1)
+        # The last axis (width) comes first, as in the reference implementations.
+        axes = grid_coordinates(grid, self.built_grid, device).flip(-1).unbind(-1)
+        angles = [axis[:, None] * self.base**-exponents for axis in axes]
+        return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=-1)
+
+    def prefix_table(self) -> None:
+        return None
+
+    def rotary(self, grid: tuple[int, ...], device: torch.device) -> None:
+        return None
+
+
+class RotaryPosition(Position):
+    """Rotary positions, axial: each axis of the grid turns its own share of the pairs of each head (Su et al., 2021;
+    Heo et al., 2024). Prefix tokens are not turned. Coordinates of another grid are stretched onto the one it was
+    built for.
+
+    Raises ValueError where the mixer takes no rotary positions, or its heads are no multiple of twice the number of
+    axes wide.
+    """
+
+    def __init__(self, tokens: TokenGrid, base: float = 100.0) -> None:
+        super().__init__()
+        if tokens.rotary_dim is None:
+            raise ValueError("This mixer takes no rotary positions; choose another position scheme, or another mixer.")
+        _check_width("head width", tokens.rotary_dim, 2 * len(tokens.grid))
+        self.rotary_dim, self.built_grid, self.base = tokens.rotary_dim, tokens.grid, base
+
+    def table(self, grid: tuple[int, ...], device: torch.device) -> None:
+        return None
+
+    def prefix_table(self) -> None:
+        return None
+
+    def rotary(self, grid: tuple[int, ...], device: torch.device) -> Rotary:
+        pairs = self.rotary_dim // (2 * len(grid))
+        frequencies = self.base ** -(torch.arange(pairs, device=device, dtype=torch.float32) / pairs)
+        axes = grid_coordinates(grid, self.built_grid, device).unbind(-1)
+        angles = torch.cat([axis[:, None] * frequencies for axis in axes], dim=-1)
+        return Rotary(angles.cos(), angles.sin())
+
+
+def grid_coordinates(
+    grid: tuple[int, ...], built: tuple[int, ...], device: torch.device
+) -> Float[Tensor, "tokens axes"]:
+    """Coordinates of the cells of ``grid``, last axis fastest, in units of the cells of ``built``: 0, 1, 2, ... where
+    both are equal, else stretched so that both grids cover the same image.
+    """
+    if len(grid) != len(built):
+        raise ValueError(f"A grid of {len(grid)} axes meets positions built for {len(built)} axes.")
+    axes = [
+        (torch.arange(now, device=device, dtype=torch.float32) + 0.5) * (then / now) - 0.5
+        for now, then in zip(grid, built, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)
+
+
+def resample_grid(
+    table: Float[Tensor, "places dim"],
+    old: tuple[int, ...],
+    new: tuple[int, ...],
+    interpolation: str = "bicubic",
+    antialias: bool = True,
+) -> Float[Tensor, "tokens dim"]:
+    """A table of positions on grid ``old`` read off at grid ``new`` (one axis counts as a single row). Interpolates
+    in float32 and returns the table's own type.
+    """
+    if len(old) != len(new):
+        raise ValueError(f"A grid of {len(new)} axes meets positions built for {len(old)} axes.")
+    rows, columns = old if len(old) == 2 else (1, *old)
+    target = new if len(new) == 2 else (1, *new)
+    picture = table.float().T.reshape(1, -1, rows, columns)
+    resized = F.interpolate(picture, size=target, mode=interpolation, antialias=antialias)
+    return resized.flatten(2)[0].T.to(table.dtype)
+
+
+def _check_width(name: str, width: int, multiple: int) -> None:
+    if width % multiple:
+        raise ValueError(f"The {name} is {width}; positions over this grid need a multiple of {multiple}.")
