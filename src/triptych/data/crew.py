@@ -1,0 +1,110 @@
+"""Worker processes and the buffers they share: what one running iteration holds."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from triptych.data.collate import BufferRing
+from triptych.data.samples import Fetched, StepSamples
+
+PREFETCH = 2
+"""Batches that a worker prepares ahead."""
+
+
+class WorkerDeath(Exception):  # noqa: N818
+    """A worker process is gone; the message is torch's, `reading` the samples that workers were reading."""
+
+    def __init__(self, message: str, reading: list[int]) -> None:
+        super().__init__(message)
+        self.reading = reading
+
+
+class Crew:
+    """Processes that fetch steps, ahead of need, in order.
+
+    Args:
+        samples: gives a step's batch, once it is told the buffers and where to note what it reads.
+        batch_bytes: of the largest batch's images.
+        workers: processes; 0 fetches in this one.
+    """
+
+    def __init__(
+        self, samples: Callable[[BufferRing | None, Tensor], StepSamples], batch_bytes: int, workers: int
+    ) -> None:
+        # Forked workers share buffers, cached images and the shard index; spawned ones would copy them.
+        fork = sys.platform == "linux"
+        lanes = max(workers, 1)
+        # Those prepared ahead, one being filled, and two in the hands of the trainer.
+        self.ring = BufferRing(lanes, PREFETCH + 3, batch_bytes) if fork or not workers else None
+        self._reading = torch.full((lanes,), -1, dtype=torch.int64).share_memory_()
+        self._steps = _Steps()
+        self._loader = DataLoader(
+            samples(self.ring, self._reading),
+            batch_size=None,
+            sampler=self._steps,
+            num_workers=workers,
+            prefetch_factor=PREFETCH if workers else None,
+            persistent_workers=workers > 0,
+            multiprocessing_context="fork" if fork and workers else None,
+            worker_init_fn=_start_worker,
+            # Its own: each iteration draws a number, and the process's stream belongs to the model.
+            generator=torch.Generator(),
+        )
+
+    def fetch(self, steps: range) -> Iterator[Fetched]:
+        """What workers give for each of `steps`, in order.
+
+        Raises:
+            WorkerDeath: a worker was killed or crashed.
+        """
+        self._steps.steps = steps
+        with _kept_signal_handler():
+            fetched = iter(self._loader)
+        while True:
+            try:
+                parcel = next(fetched)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise WorkerDeath(str(error), [index for index in self._reading.tolist() if index >= 0]) from error
+            yield parcel
+
+
+class _Steps(Sampler[int]):
+    """The steps that the next iteration shall fetch."""
+
+    def __init__(self) -> None:
+        self.steps = range(0)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.steps)
+
+
+def _start_worker(worker: int) -> None:
+    """Ctrl-C reaches the whole process group: the main process decides what it means, and ends the workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _kept_signal_handler() -> Iterator[None]:
+    """Keep torch from raising a worker's death out of a signal handler.
+
+    That exception would surface anywhere, in the midst of an optimizer step too. Without it the death is found by
+    whoever waits for the next batch, within five seconds.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)

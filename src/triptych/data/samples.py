@@ -1,0 +1,159 @@
+"""One step's samples, read, augmented and stacked: the work of a loader worker."""
+
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from triptych.data.collate import BufferRing, collate
+from triptych.data.decode import to_tensor
+from triptych.data.order import Order, mixed_seed
+from triptych.data.source import BadSample, Label, Source
+from triptych.data.transforms import Transform
+from triptych.errors import UserError
+
+
+class Failure(NamedTuple):
+    """A sample that could not be read: its number, name and the reason."""
+
+    sample: int
+    name: str
+    reason: str
+
+
+class Fetched(NamedTuple):
+    """What a worker sends for one step.
+
+    Attributes:
+        batch: tensors of the batch; without `image` where that lies in `slot`; None where no sample could be read.
+        slot: buffer that holds the images, or None.
+        shape: of the images.
+        failures: samples that could not be read.
+        seen: samples tried.
+        error: a user's mistake that ends the run, as its message.
+    """
+
+    batch: dict[str, Tensor] | None
+    slot: int | None = None
+    shape: tuple[int, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    seen: int = 0
+    error: str | None = None
+
+
+class StepSamples(Dataset[Fetched]):
+    """Batches by global step. Holds no position: what it gives depends on its arguments and the step alone.
+
+    Args:
+        source: the data set.
+        order: which samples make up a step.
+        transform: uint8 image to uint8 image of the shape that all samples share.
+        shape: `(channels, height, width)` that the transform must give.
+        ring: buffers for the images, or None.
+        reading: one int64 a worker; the sample that it is reading stands there, for a message should it die.
+        rank: of this process.
+        world_size: processes that share a step.
+        substitute: where every sample of a step is bad, the next step's samples of the same epoch take their place,
+            so that the number of steps holds; otherwise that step has no batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        order: Order,
+        transform: Transform,
+        shape: tuple[int, int, int],
+        ring: BufferRing | None,
+        reading: Tensor,
+        rank: int,
+        world_size: int,
+        substitute: bool,
+    ) -> None:
+        self.source = source
+        self.order = order
+        self.transform = transform
+        self.shape = shape
+        self.ring = ring
+        self.reading = reading
+        self.rank = rank
+        self.world_size = world_size
+        self.substitute = substitute
+
+    def __getitem__(self, step: int) -> Fetched:
+        with untouched_generator():
+            try:
+                return self._fetch(step)
+            except UserError as error:
+                # Raised again in the main process: a worker's exception would arrive wrapped in its traceback.
+                return Fetched(None, error=str(error))
+
+    def _fetch(self, step: int) -> Fetched:
+        epoch = self.order.epoch(step)
+        steps = self.order.steps_per_epoch
+        failures: list[Failure] = []
+        seen = 0
+        for ahead in range(steps if self.substitute else 1):
+            indices = self.order.indices(epoch * steps + (step + ahead) % steps, self.rank, self.world_size).tolist()
+            if ahead and not indices:
+                continue
+            images, labels, read = [], [], []
+            for index in indices:
+                try:
+                    image, label = self._sample(index, epoch)
+                except BadSample as error:
+                    failures.append(Failure(index, self.source.name(index), str(error)))
+                    continue
+                images.append(image)
+                labels.append(label)
+                read.append(index)
+            seen += len(indices)
+            if read or not indices:
+                return self._stacked(images, labels, read)._replace(failures=tuple(failures), seen=seen)
+        return Fetched(None, failures=tuple(failures), seen=seen)
+
+    def _sample(self, index: int, epoch: int) -> tuple[Tensor, Label]:
+        worker = get_worker_info()
+        self.reading[worker.id if worker is not None else 0] = index
+        picture, label = self.source.read(index)
+        image = to_tensor(picture, self.shape[0]) if isinstance(picture, Image.Image) else picture
+        torch.default_generator.manual_seed(mixed_seed(self.order.seed, epoch, index))
+        image = self.transform(image)
+        if tuple(image.shape) != self.shape:
+            raise UserError(
+                f"{self.source.name(index)} is {tuple(image.shape)} (channels, height, width) after its transform, and "
+                f"{self.shape} is expected: the source's channels, the transform's image_size, and data.image_size, "
+                "data.mean and data.std must agree"
+            )
+        return image, label
+
+    def _stacked(self, images: list[Tensor], labels: list[Label], indices: list[int]) -> Fetched:
+        batch = {"label": _labels(labels), "index": torch.tensor(indices, dtype=torch.int64)}
+        shape = (len(images), *self.shape)
+        worker = get_worker_info()
+        slot = self.ring.take(worker.id if worker is not None else 0) if self.ring is not None and images else None
+        if self.ring is not None and slot is not None:
+            self.ring.fill(slot, images)
+        elif images:
+            batch["image"] = collate(images)
+        else:
+            batch["image"] = torch.empty(shape, dtype=torch.uint8)
+        return Fetched(batch, slot, shape)
+
+
+def _labels(labels: list[Label]) -> Tensor:
+    if labels and isinstance(labels[0], Tensor):
+        return torch.stack([label for label in labels if isinstance(label, Tensor)])
+    return torch.tensor(labels, dtype=torch.int64)
+
+
+@contextmanager
+def untouched_generator():
+    """torch's default CPU generator comes out as it went in: without workers, the model's draws share it."""
+    state = torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)

@@ -1,0 +1,154 @@
+"""Where each member of a tar shard lies, found once and kept, so that shards are read at random and never extracted."""
+
+import hashlib
+import os
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from triptych.errors import UserError
+
+SUFFIX = ".index"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """Members of one tar, in its order, as parallel arrays.
+
+    Attributes:
+        keys: UTF-8 sample keys, one a sample: the member's path up to the first dot of its file name.
+        kinds: the different endings, lower case, without the dot.
+        sample: place in `keys`, one a member.
+        kind: place in `kinds`, one a member.
+        offset: first byte of the member's content in the tar.
+        size: its bytes.
+    """
+
+    keys: np.ndarray
+    kinds: list[str]
+    sample: np.ndarray
+    kind: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+
+
+def load_index(shard: Path) -> ShardIndex:
+    """Index of `shard`: the one kept beside it or in the user's cache folder where still valid, else made and kept.
+
+    An index is valid for the size and the time of change of its tar, so a rewritten shard is indexed again.
+
+    Raises:
+        UserError: the file cannot be read, is compressed, is no tar, or ends too early.
+    """
+    try:
+        state = shard.stat()
+    except OSError as error:
+        raise UserError(f"shard {shard} cannot be read: {error.strerror}") from error
+    stamp = (VERSION, state.st_size, state.st_mtime_ns)
+    places = (shard.with_name(shard.name + SUFFIX), _cache_place(shard))
+    for place in places:
+        index = _read(place, stamp)
+        if index is not None:
+            return index
+    index = _scan(shard)
+    for place in places:
+        if _write(place, index, stamp):
+            break
+    return index
+
+
+def _cache_place(shard: Path) -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.blake2b(str(shard.resolve()).encode(), digest_size=16).hexdigest()
+    return root / "triptych" / "shards" / (name + SUFFIX)
+
+
+def _scan(shard: Path) -> ShardIndex:
+    keys: list[str] = []
+    kinds: dict[str, int] = {}
+    rows: list[tuple[int, int, int, int]] = []
+    total = shard.stat().st_size
+    try:
+        with tarfile.open(shard, mode="r:") as archive:
+            for member in archive:
+                if not member.isreg() or member.sparse is not None:
+                    continue
+                folder, _, file = member.name.rpartition("/")
+                stem, dot, ending = file.partition(".")
+                if not stem or not dot:
+                    continue
+                if member.offset_data + member.size > total:
+                    raise UserError(
+                        f"shard {shard} is cut short: member {member.name} ends at byte "
+                        f"{member.offset_data + member.size}, the file at byte {total}; copy or build it again"
+                    )
+                key = f"{folder}/{stem}" if folder else stem
+                # As in WebDataset, the members of a sample lie side by side.
+                if not keys or keys[-1] != key:
+                    keys.append(key)
+                kind = kinds.setdefault(ending.lower(), len(kinds))
+                rows.append((len(keys) - 1, kind, member.offset_data, member.size))
+    except tarfile.ReadError as error:
+        raise UserError(
+            f"shard {shard} ({total} bytes) is not a readable plain tar ({error}): compressed shards cannot be read at "
+            "random, so unpack .gz first; a damaged one must be copied or built again"
+        ) from error
+    except OSError as error:
+        raise UserError(f"shard {shard} cannot be read: {error.strerror or error}") from error
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    return ShardIndex(
+        keys=np.array([key.encode() for key in keys], dtype=bytes),
+        kinds=list(kinds),
+        sample=table[:, 0].copy(),
+        kind=table[:, 1].copy(),
+        offset=table[:, 2].copy(),
+        size=table[:, 3].copy(),
+    )
+
+
+def _read(place: Path, stamp: tuple[int, ...]) -> ShardIndex | None:
+    """The index kept at `place`; None where there is none, or a stale or broken one."""
+    try:
+        with np.load(place, allow_pickle=False) as kept:
+            if tuple(kept["stamp"].tolist()) != stamp:
+                return None
+            return ShardIndex(
+                keys=kept["keys"],
+                kinds=kept["kinds"].tolist(),
+                sample=kept["sample"],
+                kind=kept["kind"],
+                offset=kept["offset"],
+                size=kept["size"],
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(place: Path, index: ShardIndex, stamp: tuple[int, ...]) -> bool:
+    """Keep `index` at `place`, whole or not at all; False where that folder cannot be written to."""
+    temporary = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", suffix=SUFFIX, delete=False) as file:
+            temporary = file.name
+            np.savez(
+                file,
+                stamp=np.array(stamp, dtype=np.int64),
+                keys=index.keys,
+                kinds=np.array(index.kinds, dtype=str),
+                sample=index.sample,
+                kind=index.kind,
+                offset=index.offset,
+                size=index.size,
+            )
+        os.replace(temporary, place)
+    except OSError:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        return False
+    return True

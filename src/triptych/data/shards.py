@@ -1,0 +1,218 @@
+"""WebDataset shards as a map-style source: tars on a local disk, read at any place by `pread`, never extracted."""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triptych.data.decode import EXTENSIONS, decode_image
+from triptych.data.files import require_folder, suggest
+from triptych.data.shard_index import ShardIndex, load_index
+from triptych.data.source import BadSample
+from triptych.errors import UserError
+
+log = logging.getLogger("triptych.data")
+
+LABEL_FILES = ("cls", "txt")
+"""Members that hold a label as plain text. All that is ever decoded: these, `.json`, and `decode.EXTENSIONS`."""
+
+PICKLED = ("pyd", "pickle", "pkl", "pt", "pth", "npy", "npz")
+"""Members that can carry code, or arrays that can: never opened."""
+
+
+class ShardSource:
+    """Images and labels in WebDataset tars: `key.webp|jpg|png|...` beside `key.json`, `key.cls` or `key.txt`.
+
+    Args:
+        root: folder of the shards.
+        shards: pattern of file names in it, such as `train-*.tar`; they are read in the order of their names.
+        label: field of the `.json` member, or `cls` or `txt` for that member's text. A class name, a number that
+            counts in `classes`, or, where `multilabel`, a list of either.
+        classes: class names. None takes them from `info.json` in the folder (a list under `classes`, under the label's
+            own name or under its plural), else from all labels that occur.
+        multilabel: labels are lists; targets become float32 vectors of 0 and 1.
+        channels: 3 for RGB, 1 for grey.
+
+    Raises:
+        UserError: no such folder, no shard, no image, no such field, labels of the wrong kind, a broken tar.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        shards: str = "*.tar",
+        label: str = "cls",
+        classes: Sequence[str] | None = None,
+        multilabel: bool = False,
+        channels: int = 3,
+    ) -> None:
+        if "://" in root or root.startswith("pipe:"):
+            raise UserError(f"data root {root!r} is not a local folder: copy the shards to a disk of this machine")
+        folder = require_folder(root, "shard folder")
+        self.paths = sorted(folder.glob(shards))
+        if not self.paths:
+            tars = sorted(entry.name for entry in folder.glob("*.tar"))
+            raise UserError(f"no file in {folder.resolve()} matches {shards!r}{suggest(shards, tars)}")
+        self.label = label
+        self.multilabel = multilabel
+        self.channels = channels
+        self._files: dict[int, int] = {}
+        self._process = os.getpid()
+        self._gather([load_index(path) for path in self.paths])
+        first = self._first_label()
+        self.classes = list(classes) if classes is not None else self._known_classes(folder)
+        self._place = {name: index for index, name in enumerate(self.classes)}
+        self._target(first)
+
+    def _gather(self, indices: list[ShardIndex]) -> None:
+        """One row a sample over all shards: which tar, and where its image and its label lie."""
+        label_kind = self.label if self.label in LABEL_FILES else "json"
+        rows, keys, pickled = [], [], set[str]()
+        for shard, index in enumerate(indices):
+            pickled.update(kind for kind in index.kinds if kind.rpartition(".")[2] in PICKLED)
+            table = np.full((len(index.keys), 5), -1, dtype=np.int64)
+            table[:, 0] = shard
+            # Later assignments win, so the most usual image format is written last.
+            for kind in (*reversed(EXTENSIONS), label_kind):
+                if kind in index.kinds:
+                    members = np.flatnonzero(index.kind == index.kinds.index(kind))
+                    columns = slice(3, 5) if kind == label_kind else slice(1, 3)
+                    table[index.sample[members], columns] = np.stack((index.offset, index.size), axis=1)[members]
+            images = table[:, 1] >= 0
+            rows.append(table[images])
+            keys.append(index.keys[images])
+        self._table = np.concatenate(rows)
+        self._keys = keys
+        self._starts = np.cumsum([0, *map(len, keys)])
+        if pickled:
+            log.info("members of kind %s are never opened: they can carry code", ", ".join(sorted(pickled)))
+        if not len(self._table):
+            kinds = sorted({kind for index in indices for kind in index.kinds})
+            raise UserError(
+                f"no images in {len(self.paths)} shards such as {self.paths[0]}: members end in {kinds or 'nothing'}, "
+                f"images in {', '.join(EXTENSIONS)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def name(self, index: int) -> str:
+        """`shard.tar/key` of sample `index`."""
+        shard = int(self._table[index, 0])
+        key = self._keys[shard][index - self._starts[shard]].decode()
+        return f"{self.paths[shard]}/{key}"
+
+    def read(self, index: int) -> tuple[Tensor, int | Tensor]:
+        """Decoded image, uint8 `(channels, height, width)`, and label of sample `index`.
+
+        Raises:
+            BadSample: the image or the label of this sample cannot be read.
+            UserError: the label is a class that is not in `classes`.
+        """
+        shard, offset, size = (int(entry) for entry in self._table[index, :3])
+        image = decode_image(self._bytes(shard, offset, size), self.channels)
+        return image, self._target(self._label_value(index))
+
+    def _bytes(self, shard: int, offset: int, size: int) -> bytes:
+        # Positions are given to each read, so a descriptor that a fork shares would do; but one that a worker opened
+        # is its own to close, and a copy in another process must not trust numbers that mean nothing there.
+        if self._process != os.getpid():
+            self._files, self._process = {}, os.getpid()
+        if shard not in self._files:
+            self._files[shard] = os.open(self.paths[shard], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        data = os.pread(self._files[shard], size, offset)
+        if len(data) != size:
+            raise BadSample(f"the shard ends after {len(data)} of its {size} bytes")
+        return data
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}}
+
+    def _label_value(self, index: int) -> Any:
+        shard, _, _, offset, size = (int(entry) for entry in self._table[index])
+        if offset < 0:
+            raise BadSample(f"no member .{self.label if self.label in LABEL_FILES else 'json'} beside the image")
+        data = self._bytes(shard, offset, size)
+        try:
+            text = data.decode("utf-8")
+            if self.label == "txt":
+                return text.strip()
+            if self.label == "cls":
+                return int(text) if text.strip().lstrip("-").isdecimal() else text.strip()
+            fields = json.loads(text)
+        except ValueError as error:
+            raise BadSample(f"label cannot be read: {error}") from error
+        if not isinstance(fields, dict) or self.label not in fields:
+            raise BadSample(f"no field {self.label!r} in its .json{suggest(self.label, sorted(fields))}")
+        return fields[self.label]
+
+    def _first_label(self) -> Any:
+        """A label that can be read, so that a wrong setting is told before training and not sample by sample."""
+        reason = ""
+        for index in range(min(len(self), 100)):
+            try:
+                value = self._label_value(index)
+            except BadSample as error:
+                reason = reason or f"{self.name(index)}: {error}"
+                continue
+            if isinstance(value, list) != self.multilabel:
+                raise UserError(
+                    f"label {self.label!r} of {self.name(index)} is {value!r} and multilabel is {self.multilabel}: "
+                    f"set multilabel={not self.multilabel}, or choose another label"
+                )
+            return value
+        raise UserError(f"none of the first {min(len(self), 100)} samples has the label {self.label!r}. {reason}")
+
+    def _known_classes(self, folder: Path) -> list[str]:
+        """Class names from `info.json`, else from every label that occurs."""
+        info = folder / "info.json"
+        if info.is_file():
+            try:
+                facts = json.loads(info.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"{info} is not valid JSON: {error}") from error
+            for key in ("classes", self.label, f"{self.label}s"):
+                names = facts.get(key) if isinstance(facts, dict) else None
+                if isinstance(names, dict):
+                    names = names.get(self.label)
+                if isinstance(names, list) and all(isinstance(name, str) for name in names):
+                    return names
+        seen: set[str | int] = set()
+        for index in range(len(self)):
+            try:
+                value = self._label_value(index)
+            except BadSample:
+                continue  # read() reports it when its turn comes
+            entries = value if isinstance(value, list) else [value]
+            seen.update(entry for entry in entries if isinstance(entry, str | int))
+        numbers = [value for value in seen if isinstance(value, int)]
+        if len(numbers) == len(seen):
+            return [str(number) for number in range(max(numbers, default=-1) + 1)]
+        return sorted(str(value) for value in seen)
+
+    def _target(self, value: Any) -> int | Tensor:
+        """Label as a place in `classes`, or as a vector over them."""
+        if self.multilabel:
+            places = [self._class(entry) for entry in value] if isinstance(value, list) else None
+            if places is None:
+                raise BadSample(f"label {value!r} is no list")
+            target = torch.zeros(len(self.classes))
+            target[places] = 1.0
+            return target
+        return self._class(value)
+
+    def _class(self, value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.classes):
+            return value
+        if isinstance(value, str) and value in self._place:
+            return self._place[value]
+        raise UserError(
+            f"label {self.label!r} has the value {value!r}, which is none of the {len(self.classes)} classes"
+            f"{suggest(str(value), self.classes)}"
+        )

@@ -1,0 +1,81 @@
+"""What a data set is to the loader: samples by number. Every kind of storage hides behind this protocol."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+Picture = Tensor | Image.Image
+Label = int | Tensor
+
+
+class BadSample(Exception):  # noqa: N818
+    """One sample cannot be read. The run skips, counts and names it, and goes on; the message is the reason alone."""
+
+
+class Source(Protocol):
+    """A map-style data set. It is copied to loader workers, so it holds no open state that a fork would share.
+
+    Attributes:
+        classes: class names; a label is a place in this list.
+        multilabel: labels are float32 vectors with one place a class, not single classes.
+    """
+
+    @property
+    def classes(self) -> list[str]: ...
+
+    @property
+    def multilabel(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> tuple[Picture, Label]:
+        """Image, uint8 `(channels, height, width)` or PIL, and label of sample `index`.
+
+        Raises:
+            BadSample: this one sample cannot be read.
+        """
+        ...
+
+    def name(self, index: int) -> str:
+        """Where sample `index` lies, for messages."""
+        ...
+
+
+SourceFactory = Callable[[], Source]
+
+
+class Relabelled:
+    """A source whose labels are moved, by class *name*, to the places that another list of classes gives them.
+
+    A class that one split lacks must not shift the labels of the others.
+
+    Args:
+        source: the data set to relabel; its classes must all be among `classes`.
+        classes: the list that labels shall refer to.
+    """
+
+    def __init__(self, source: Source, classes: Sequence[str]) -> None:
+        self.source = source
+        self.classes = list(classes)
+        self.multilabel = source.multilabel
+        place = {name: index for index, name in enumerate(classes)}
+        self._places = torch.tensor([place[name] for name in source.classes])
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int) -> tuple[Picture, Label]:
+        """Image as it is, label in the places of `classes`."""
+        image, label = self.source.read(index)
+        if isinstance(label, Tensor):
+            moved = torch.zeros(len(self.classes))
+            moved[self._places] = label
+            return image, moved
+        return image, int(self._places[label])
+
+    def name(self, index: int) -> str:
+        """Name that the source itself gives."""
+        return self.source.name(index)
