@@ -14,3 +14,8 @@ class TrainingFault(Exception):
     """Training itself went wrong (a loss that is not finite): exit code 3; the message names the last good checkpoint."""
 
     exit_code = 3
+
+    def __init__(self, message: str, step: int | None = None) -> None:
+        """`step` is the optimizer step, counted from 1, that was not made; None where no step is to blame."""
+        super().__init__(message)
+        self.step = step

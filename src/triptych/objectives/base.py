@@ -1,0 +1,182 @@
+"""What all objectives share: one batch is one optimizer step, split into micro-batches whose gradients add up
+exactly.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import ParallelStrategy
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from triptych.errors import UserError
+from triptych.objectives.guard import FiniteGuard
+from triptych.objectives.steps import planned_steps
+
+Batch = dict[str, Tensor]
+
+# What a resume takes from the configuration and not from the checkpoint; the schedule does so for the rates.
+SETTINGS = ("weight_decay", "betas", "eps", "momentum", "nesterov", "ns_steps")
+
+
+class Objective(LightningModule, ABC):
+    """A model, its loss and its metrics, trained by manual optimisation.
+
+    A subclass says what the loss of some samples is (`loss`), may change the whole batch first (`prepare`), and
+    validates. The base makes one optimizer step of each batch, so that `trainer.global_step` counts batches, and
+
+    - splits the batch into micro-batches of at most `micro_batch_size` samples, each weighted by its share of the
+      samples of all ranks: the gradients are those of the whole batch up to float rounding, whatever the split;
+    - clips the gradients to a global norm of `clip`, after unscaling them where float16 needs a scaled loss;
+    - stops with a TrainingFault by a loss or gradient norm that is not finite (see `FiniteGuard`);
+    - steps the schedule, and logs `train/loss`, `lr` (of the fastest group) and `grad_norm` (before clipping) every
+      `trainer.log_every_n_steps` steps; in between it never waits for a GPU.
+
+    `optimizer(model)` and `schedule(optimizer, total_steps)` are factories. After a resume, the settings of the
+    optimizer are those given here, not those saved: what a configuration says is what runs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[[nn.Module], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        clip: float | None = None,
+        micro_batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if clip is not None and not clip > 0:
+            raise UserError(f"objective.clip is {clip}, but must be above 0; null turns clipping off")
+        if micro_batch_size is not None and micro_batch_size < 1:
+            raise UserError(
+                f"micro_batch_size is {micro_batch_size}, but must be at least 1; null takes the whole batch at once"
+            )
+        self.automatic_optimization = False
+        self.model = model
+        self.clip = clip
+        self.micro_batch_size = micro_batch_size
+        self.guard = FiniteGuard()
+        self._make_optimizer = optimizer
+        self._make_schedule = schedule
+        self._settings: list[dict[str, Any]] = []
+        self._grad_norm: Tensor | None = None
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss over the samples of a micro-batch, a scalar."""
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Changes the batch as a whole, before it is split; draws of random numbers for the step belong here."""
+        return batch
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """The optimizer over the model, and the schedule over the planned number of steps."""
+        optimizer = self._make_optimizer(self.model)
+        self._settings = [{key: group[key] for key in SETTINGS if key in group} for group in optimizer.param_groups]
+        return [optimizer], [self._make_schedule(optimizer, planned_steps(self.trainer))]
+
+    def on_train_start(self) -> None:
+        """Puts the configured settings of the optimizer back over those that a checkpoint brought."""
+        for group, settings in zip(self.trainer.optimizers[0].param_groups, self._settings, strict=True):
+            group.update(settings)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One optimizer step; returns the loss of the batch (of this rank's samples), detached, on the device."""
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        step = self.trainer.global_step + 1
+        logged = self._logs_now
+        optimizer.zero_grad()
+        loss = self._backward(self.prepare(batch))
+        reported = self._mean_of_ranks(loss) if logged or loss.device.type == "cpu" else loss
+        self.guard.watch("the loss", reported, step)
+        if logged:
+            self._check_finite()
+        optimizer.step()  # clips and looks at the gradients in `on_before_optimizer_step`
+        if logged:
+            self.log("train/loss", reported, prog_bar=True, batch_size=1)
+            self.log("lr", max(group["lr"] for group in optimizer.param_groups), batch_size=1)
+            if self._grad_norm is not None:
+                self.log("grad_norm", self._grad_norm, batch_size=1)
+        cast(LRScheduler, self.lr_schedulers()).step()
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clips by global norm; Lightning calls this within the step, when gradients are complete and unscaled."""
+        if self.clip is None and not self._logs_now:
+            return
+        gradients = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        # A fused optimizer unscales float16 gradients itself, later.
+        scale = scaler.get_scale() if scaler and getattr(optimizer, "_step_supports_amp_scaling", False) else 1.0
+        if self.clip is None:
+            norm = get_total_norm([cast(Tensor, p.grad) for p in gradients])
+        else:
+            norm = clip_grad_norm_(gradients, self.clip * scale)
+        norm = norm / scale
+        self._grad_norm = norm
+        if scaler is None:  # a scaler expects overflows, and skips the step itself
+            self.guard.watch("the norm of the gradients", norm, self.trainer.global_step + 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses to save weights that a loss which is not finite may have spoilt."""
+        self._check_finite()
+
+    def on_train_end(self) -> None:
+        """The last steps since the last logged one are looked at too."""
+        self._check_finite()
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Adds up the gradients of the micro-batches; returns the mean loss of the batch."""
+        count = len(next(iter(batch.values())))
+        micro_batches = list(split(batch, self.micro_batch_size or count))
+        share = self._share(count)
+        total = torch.zeros((), device=self.device)
+        for index, micro_batch in enumerate(micro_batches):
+            weight = len(next(iter(micro_batch.values()))) / count
+            with self._without_sync(index < len(micro_batches) - 1):
+                loss = self.loss(micro_batch) * (weight * share)
+                self.manual_backward(loss)
+            total += loss.detach()
+        return total
+
+    def _share(self, count: int) -> Tensor | float:
+        """This rank's samples over the mean of all ranks: averaging gradients over ranks then weighs each sample
+        alike.
+        """
+        if self.trainer.world_size == 1:
+            return 1.0
+        counts = torch.tensor(float(count), device=self.device)
+        return count / self._mean_of_ranks(counts)
+
+    def _without_sync(self, quiet: bool) -> AbstractContextManager[None]:
+        """Holds back the exchange of gradients between ranks until the last micro-batch."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if quiet and isinstance(strategy, ParallelStrategy) else nullcontext()
+
+    def _mean_of_ranks(self, value: Tensor) -> Tensor:
+        return value if self.trainer.world_size == 1 else self.trainer.strategy.reduce(value.clone(), reduce_op="mean")
+
+    def _check_finite(self) -> None:
+        if self.trainer.world_size == 1:
+            self.guard.check()
+        else:
+            self.guard.check(lambda step: self.trainer.strategy.reduce(step.clone(), reduce_op="min"))
+
+    @property
+    def _logs_now(self) -> bool:
+        """Whether Lightning will write this step down: every `trainer.log_every_n_steps`."""
+        return self.trainer._logger_connector.should_update_logs
+
+
+def split(batch: Batch, size: int) -> Iterator[Batch]:
+    """Consecutive micro-batches of at most `size` samples."""
+    count = len(next(iter(batch.values())))
+    for start in range(0, count, size):
+        yield {key: value[start : start + size] for key, value in batch.items()}

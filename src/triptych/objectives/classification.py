@@ -1,0 +1,143 @@
+"""Classification of images: single label, several labels, or soft targets."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from triptych.errors import UserError
+from triptych.losses import softmax_cross_entropy
+from triptych.objectives.base import Batch, Objective
+from triptych.objectives.metrics import ClassificationMetrics, MultiLabelMetrics, SingleLabelMetrics
+from triptych.objectives.mixing import BatchMix
+from triptych.objectives.predictions import Predictions
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class ClassificationObjective(Objective):
+    """Trains `model(images) -> logits` on batches of `image` (uint8), `label` and `index`.
+
+    A label is a class number, or a row of floats per sample: several labels with `multi_label`, class probabilities
+    without. `loss(logits, labels)` is a mean over samples and takes both kinds (see `triptych.losses`). `mean` and
+    `std` are per channel, in units of the full range 0..1; images are normalised on the device. `mix` changes
+    training batches only.
+
+    Each validation set logs `loss` and its metrics (`SingleLabelMetrics`, `MultiLabelMetrics`): the first as
+    `val/...`, the others under their name in `validation_names`. After a validation, `predictions[name]` holds what
+    was said of its first samples and `confusion[name]` the confusion matrix over all of them; the first is named
+    `val`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[[nn.Module], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        loss: Loss = softmax_cross_entropy,
+        mix: BatchMix | None = None,
+        multi_label: bool = False,
+        clip: float | None = None,
+        micro_batch_size: int | None = None,
+        validation_names: Sequence[str] = ("val",),
+    ) -> None:
+        super().__init__(model, optimizer, schedule, clip, micro_batch_size)
+        if len(mean) != len(std) or not all(value > 0 for value in std):
+            raise UserError(
+                f"mean is {list(mean)} and std {list(std)}, but both need one number per channel, std above 0"
+            )
+        if not validation_names or len({"val", *validation_names[1:]}) != len(validation_names):
+            raise UserError(
+                f"validation_names is {list(validation_names)}, but must be different names; the first counts as 'val'"
+            )
+        function = loss.func if isinstance(loss, partial) else loss
+        if multi_label and function is softmax_cross_entropy:
+            raise UserError(
+                "multi_label=true with softmax_cross_entropy, which gives each sample one label; "
+                "take triptych.losses.binary_cross_entropy"
+            )
+        # A loss with a setting out of range is refused now, not at the first step.
+        loss(torch.zeros(1, num_classes), torch.zeros(1, num_classes) if multi_label else torch.zeros(1).long())
+        self.num_classes = num_classes
+        self.multi_label = multi_label
+        self.compute_loss = loss
+        self.mix = mix
+        self.validation_names = ("val", *validation_names[1:])
+        kind = MultiLabelMetrics if multi_label else SingleLabelMetrics
+        self.metrics = nn.ModuleList(kind(num_classes) for _ in self.validation_names)
+        self.monitor = f"val/{kind.monitor}"
+        self.predictions: dict[str, Predictions] = {}
+        self.confusion: dict[str, Tensor] = {}
+        # (x / 255 - mean) / std as one multiply-add. Not buffers: DDP would broadcast them at every step.
+        self._scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
+        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(-1, 1, 1)
+
+    def normalise(
+        self, images: UInt8[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """float32 images of about zero mean and unit variance, on the device of the input."""
+        if images.dtype != torch.uint8:
+            raise UserError(
+                f"images come as {images.dtype}, but must be uint8 (0..255): the objective normalises them itself"
+            )
+        if images.shape[1] != len(self._scale):
+            raise UserError(
+                f"images have {images.shape[1]} channels, but mean and std are given for {len(self._scale)}"
+            )
+        if self._scale.device != images.device:
+            self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
+        return torch.addcmul(self._shift, images.float(), self._scale)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Mixes the batch before it is split, so that micro-batches change nothing."""
+        if self.mix is None:
+            return batch
+        images, labels = self.mix(
+            self.normalise(batch["image"]), batch["label"], self.num_classes, self.trainer.global_step
+        )
+        return {"mixed": images, "label": labels}
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss of the samples of a micro-batch."""
+        images = batch["mixed"] if "mixed" in batch else self.normalise(batch["image"])
+        return self.compute_loss(self.model(images), batch["label"])
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts all counts afresh."""
+        loaders = len(
+            self.trainer.num_sanity_val_batches if self.trainer.sanity_checking else self.trainer.num_val_batches
+        )
+        if loaders != len(self.validation_names):
+            raise UserError(
+                f"there are {loaders} validation sets, but validation_names has {len(self.validation_names)}: "
+                f"{list(self.validation_names)}"
+            )
+        for name, metrics in zip(self.validation_names, self._metrics(), strict=True):
+            metrics.reset()
+            self.predictions[name] = Predictions()
+        self.confusion = {}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Counts one batch of a validation set."""
+        logits, labels = self.model(self.normalise(batch["image"])), batch["label"]
+        self._metrics()[dataloader_idx].update(logits, labels, self.compute_loss(logits, labels))
+        self.predictions[self.validation_names[dataloader_idx]].add(logits, labels, batch["index"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs each set under its name."""
+        for name, metrics in zip(self.validation_names, self._metrics(), strict=True):
+            for metric, value in metrics.compute().items():
+                shown = f"{name}/{metric}" == self.monitor
+                self.log(f"{name}/{metric}", value, prog_bar=shown, sync_dist=True, batch_size=1)
+            if (confusion := metrics.confusion()) is not None:
+                self.confusion[name] = confusion.cpu()
+
+    def _metrics(self) -> list[ClassificationMetrics]:
+        return [metrics for metrics in self.metrics if isinstance(metrics, ClassificationMetrics)]
