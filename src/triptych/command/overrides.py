@@ -16,6 +16,8 @@ from triptych.errors import UserError
 from triptych.schema.option import near
 
 _OVERRIDE = re.compile(r"^(?P<sign>\+\+|\+|~)?(?P<key>[^=\s]+)(?:=(?P<value>.*))?$", re.DOTALL)
+# Hydra's own flags that take the next word.
+_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd")
 _INTERPOLATION = re.compile(r"\$\{[^}]*\}")
 
 
@@ -32,7 +34,11 @@ def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
     `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep.
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
-    return [argument if argument.startswith("-") else _override(argument, text_keys, sweep) for argument in arguments]
+    before = ["", *arguments]
+    return [
+        argument if argument.startswith("-") or last in _WITH_VALUE else _override(argument, text_keys, sweep)
+        for last, argument in zip(before, arguments, strict=False)
+    ]
 
 
 def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:

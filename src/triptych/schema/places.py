@@ -2,6 +2,19 @@
 
 from typing import Any
 
-from triptych.schema import optim, run
+from triptych.schema import data, model, objective, optim, run
 
-PLACES: dict[str, tuple[type[Any], ...]] = {**run.PLACES, **optim.PLACES}
+PLACES: dict[str, tuple[type[Any], ...]] = {
+    **run.PLACES,
+    **data.PLACES,
+    **model.PLACES,
+    **objective.PLACES,
+    **optim.PLACES,
+}
+
+
+def kinds_at(place: str) -> tuple[type[Any], ...]:
+    """The dataclasses that can stand at a place; the validation sets of `data` have names of the user's choice."""
+    if place.startswith("data.validation."):
+        return data.SOURCES
+    return PLACES.get(place, ())

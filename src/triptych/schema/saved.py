@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triptych.errors import UserError
-from triptych.schema.check import PLACES, documented
+from triptych.schema.check import documented
 from triptych.schema.option import near
+from triptych.schema.places import PLACES, kinds_at
 from triptych.schema.run import Part, Train
 
 
@@ -49,7 +50,7 @@ def _typed(value: Any, place: str) -> Any:
 
 def _kind(place: str, value: dict[str, Any]) -> Any:
     """The dataclass of a part: the one of its place that names the same target."""
-    for kind in PLACES.get(place, ()):
+    for kind in kinds_at(place):
         if not issubclass(kind, Part) or kind._target_ == value.get("_target_"):
             return kind
     return Part

@@ -1,0 +1,210 @@
+"""Models and the parts that towers are composed of."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from triptych.schema.option import Range, option
+from triptych.schema.run import Part
+
+_RATE = Range(least=0, below=1)
+
+
+@dataclass
+class Softmax(Part):
+    """Softmax self-attention with fused projections."""
+
+    _target_: str = "triptych.nn.mixers.softmax.SoftmaxMixer"
+    _partial_: bool = True
+    heads: int = option("attention heads; must divide the width `dim`", range=Range(least=1))
+    kv_heads: int | None = option(
+        "heads of keys and values, each shared by several query heads; must divide `heads`; null: as many as `heads`",
+        default=None,
+        range=Range(least=1),
+    )
+    qkv_bias: bool = option("bias in the projection to queries, keys and values", default=True)
+    out_bias: bool = option("bias in the output projection", default=True)
+    qk_norm: Part | None = option("normalisation of queries and keys, such as the norm of choice; null for none", default=None)
+
+
+@dataclass
+class FeedForward(Part):
+    """Two linear layers with a non-linearity or a gate between them, for each token by itself."""
+
+    _target_: str = "???"
+    _partial_: bool = True
+    hidden_ratio: float = option("inner width as a multiple of `dim`", default=4.0, range=Range(above=0))
+    hidden_dim: int | None = option("inner width itself; overrides hidden_ratio", default=None, range=Range(least=1))
+    bias: bool = option("biases in both layers", default=True)
+
+
+@dataclass
+class Gelu(FeedForward):
+    """Feed-forward with GELU."""
+
+    _target_: str = "triptych.nn.feedforward.GELUFeedForward"
+    approximate: str = option("form of GELU", default="none", range=Range(choices=("none", "tanh")))
+
+
+@dataclass
+class QuickGelu(FeedForward):
+    """Feed-forward with x * sigmoid(1.702 x), as OpenAI's CLIP has it."""
+
+    _target_: str = "triptych.nn.feedforward.QuickGELUFeedForward"
+
+
+@dataclass
+class SwiGlu(FeedForward):
+    """Feed-forward with a SiLU gate."""
+
+    _target_: str = "triptych.nn.feedforward.SwiGLUFeedForward"
+    hidden_ratio: float = option("inner width as a multiple of `dim`, rounded to a multiple of 8", default=8 / 3, range=Range(above=0))
+
+
+@dataclass
+class GeGlu(SwiGlu):
+    """Feed-forward with a GELU gate."""
+
+    _target_: str = "triptych.nn.feedforward.GeGLUFeedForward"
+
+
+@dataclass
+class LayerNorm(Part):
+    """Layer normalisation."""
+
+    _target_: str = "triptych.nn.norm.LayerNorm"
+    _partial_: bool = True
+    eps: float = option("added to the variance", default=1e-6, range=Range(above=0))
+    bias: bool = option("a learned shift beside the learned scale", default=True)
+
+
+@dataclass
+class RmsNorm(Part):
+    """Root-mean-square normalisation: no mean is taken off, no shift is learned."""
+
+    _target_: str = "triptych.nn.norm.RMSNorm"
+    _partial_: bool = True
+    eps: float = option("added to the mean square", default=1e-6, range=Range(above=0))
+
+
+@dataclass
+class NoPosition(Part):
+    """No positions: the order of tokens is not seen."""
+
+    _target_: str = "triptych.nn.position.NoPosition"
+    _partial_: bool = True
+
+
+@dataclass
+class LearnedPosition(Part):
+    """A learned table of places, resampled for other grids."""
+
+    _target_: str = "triptych.nn.position.LearnedPosition"
+    _partial_: bool = True
+    embed_prefix: bool = option("class token and registers have places of their own too", default=True)
+    interpolation: str = option("how the table is resampled", default="bicubic", range=Range(choices=("bilinear", "bicubic")))
+    antialias: bool = option("resample with antialiasing", default=True)
+
+
+@dataclass
+class SinusoidalPosition(Part):
+    """Fixed sines and cosines of the coordinates."""
+
+    _target_: str = "triptych.nn.position.SinusoidalPosition"
+    _partial_: bool = True
+    base: float = option("longest wave over shortest", default=10_000.0, range=Range(above=1))
+
+
+@dataclass
+class RotaryPosition(Part):
+    """Queries and keys are turned by angles of their coordinates (axial RoPE)."""
+
+    _target_: str = "triptych.nn.position.RotaryPosition"
+    _partial_: bool = True
+    base: float = option("longest wave over shortest", default=100.0, range=Range(above=1))
+
+
+@dataclass
+class ClassTokenPool(Part):
+    """The embedding is the class token."""
+
+    _target_: str = "triptych.nn.pool.ClassTokenPool"
+    _partial_: bool = True
+    norm_after: bool = option("normalise the pooled token instead of all tokens", default=False)
+
+
+@dataclass
+class MeanPool(Part):
+    """The embedding is the mean over real patch tokens."""
+
+    _target_: str = "triptych.nn.pool.MeanPool"
+    _partial_: bool = True
+    norm_after: bool = option("normalise the mean instead of all tokens", default=True)
+    class_token: bool = option("have a class token although the mean leaves it out", default=False)
+
+
+@dataclass
+class AttentionPool(Part):
+    """The embedding is what a learned query reads from all tokens (SigLIP)."""
+
+    _target_: str = "triptych.nn.pool.AttentionPool"
+    _partial_: bool = True
+    heads: int = option("attention heads; must divide `dim`", default=8, range=Range(least=1))
+    norm_after: bool = option("normalise the embedding instead of all tokens", default=False)
+
+
+@dataclass
+class Patch(Part):
+    """Images to patches to tokens."""
+
+    _target_: str = "triptych.nn.patch.PatchEmbedding"
+    _partial_: bool = True
+    patch_size: Any = option("side of a patch in pixels, or its height and width")
+    channels: int | None = option("colour channels of the images; null: as many as the data have", default=None, range=Range(least=1))
+    stride: Any = option("pixels from patch to patch; null: the patch size, so that patches do not overlap", default=None)
+    bias: bool = option("bias in the projection", default=True)
+
+
+@dataclass
+class VisionTower(Part):
+    """A vision transformer: images to an embedding."""
+
+    _target_: str = "triptych.towers.vision.VisionTower"
+    image_size: Any = option("side of the images in pixels, or height and width")
+    dim: int = option("width of the tokens", range=Range(least=1))
+    depth: int = option("blocks", range=Range(least=1))
+    patch: Patch = field(default_factory=Patch)
+    mixer: Part = field(default_factory=Part)
+    feedforward: Part = field(default_factory=Part)
+    norm: Part = field(default_factory=Part)
+    position: Part = field(default_factory=Part)
+    pool: Part = field(default_factory=Part)
+    registers: int = option("learned tokens beside the class token", default=0, range=Range(least=0))
+    layer_scale: float | None = option("initial gain of each residual branch; null for no gain", default=None, range=Range(above=0))
+    stochastic_depth: float = option(
+        "share of samples that the last block's branches leave out in training, growing linearly from 0 at the first block",
+        default=0.0,
+        range=_RATE,
+    )
+    patch_dropout: float = option("share of patches left out in training", default=0.0, range=_RATE)
+
+
+@dataclass
+class Classifier(Part):
+    """A tower with a linear head over classes."""
+
+    _target_: str = "triptych.models.classifier.Classifier"
+    tower: VisionTower = field(default_factory=VisionTower)
+    num_classes: int | None = option("classes of the head; null: as many as the data have", default=None, range=Range(least=1))
+
+
+PLACES: dict[str, tuple[type[Any], ...]] = {
+    "model": (Classifier,),
+    "model.tower": (VisionTower,),
+    "model.tower.patch": (Patch,),
+    "model.tower.mixer": (Softmax,),
+    "model.tower.mixer.qk_norm": (LayerNorm, RmsNorm),
+    "model.tower.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
+    "model.tower.norm": (LayerNorm, RmsNorm),
+    "model.tower.position": (LearnedPosition, SinusoidalPosition, RotaryPosition, NoPosition),
+    "model.tower.pool": (ClassTokenPool, MeanPool, AttentionPool),
+}
