@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -44,8 +45,12 @@ class Crew:
         self.ring = BufferRing(lanes, PREFETCH + 3, batch_bytes) if fork or not workers else None
         self._reading = torch.full((lanes,), -1, dtype=torch.int64).share_memory_()
         self._steps = _Steps()
-        self._loader = DataLoader(
-            samples(self.ring, self._reading),
+        with _no_advice():
+            self._loader = self._new_loader(samples(self.ring, self._reading), workers, fork)
+
+    def _new_loader(self, samples: StepSamples, workers: int, fork: bool) -> DataLoader[Fetched]:
+        return DataLoader(
+            samples,
             batch_size=None,
             sampler=self._steps,
             num_workers=workers,
@@ -64,7 +69,7 @@ class Crew:
             WorkerDeath: a worker was killed or crashed.
         """
         self._steps.steps = steps
-        with _kept_signal_handler():
+        with _kept_signal_handler(), _no_advice():
             fetched = iter(self._loader)
         while True:
             try:
@@ -91,6 +96,14 @@ class _Steps(Sampler[int]):
 def _start_worker(worker: int) -> None:
     """Ctrl-C reaches the whole process group: the main process decides what it means, and ends the workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """torch advises, once a loader and once an iteration, against more workers than cores; the user has chosen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 @contextmanager

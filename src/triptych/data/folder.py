@@ -49,7 +49,7 @@ class FolderSource:
         self,
         root: str,
         split: str = "train",
-        validation_fraction: float = 0.1,
+        validation_fraction: float | int = 0.1,
         classes: Sequence[str] | None = None,
         channels: int = 3,
     ) -> None:
@@ -173,13 +173,13 @@ def _class_files(folder: Path, classes: list[str], complete: bool) -> list[list[
     return files
 
 
-def _part(files: list[str], name: str, fraction: float, split: str) -> list[str]:
+def _part(files: list[str], name: str, fraction: float | int, split: str) -> list[str]:
     """The training or validation part of one class: drawn once by the class's name, never by the run's seed."""
     words = np.random.PCG64(mixed_seed(*name.encode())).random_raw(len(files))
     held = set(np.argsort(words, kind="stable")[: _held_count(len(files), fraction)].tolist())
     return [path for index, path in enumerate(files) if (index in held) == (split == "validation")]
 
 
-def _held_count(count: int, fraction: float) -> int:
+def _held_count(count: int, fraction: float | int) -> int:
     """At least one image on either side where a class has two or more; a single image is for training."""
     return min(max(round(count * fraction), 1), count - 1)

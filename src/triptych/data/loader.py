@@ -29,7 +29,7 @@ class BadSamples:
         max_fraction: of samples seen; more end the run.
     """
 
-    def __init__(self, size: int, max_fraction: float) -> None:
+    def __init__(self, size: int, max_fraction: float | int) -> None:
         self.max_fraction = max_fraction
         self.count = 0
         self.seen = 0
@@ -58,6 +58,9 @@ class BadSamples:
 
 class StepLoader:
     """Iterable of batches `{"image", "label", "index"}`, one a step; one iteration is one epoch, or the rest of one.
+
+    With `stop_step` set, one iteration is the rest of the whole run instead, up to that step, across epochs without a
+    pause between them.
 
     Batch `n` is the same for any number of workers and wherever iteration began. `len()` is always the whole epoch's.
     Prefetching is no state: set `start_step` to the trainer's global step after a restart, and the next iteration
@@ -100,15 +103,16 @@ class StepLoader:
         self.rank = rank
         self.world_size = world_size
         self.start_step = 0
+        self.stop_step: int | None = None
         self._pin = torch.cuda.is_available()
         self._idle: Crew | None = None
 
     def __len__(self) -> int:
-        return self.order.steps_per_epoch
+        return self.order.steps_per_epoch if self.stop_step is None else self.stop_step
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         start = self.start_step if self.training else 0
-        stop = (self.order.epoch(start) + 1) * len(self)
+        stop = (self.order.epoch(start) + 1) * len(self) if self.stop_step is None else self.stop_step
         self.start_step = stop
         # A crew comes back only from an epoch that ran to its end: one left in the midst still has batches on the way.
         crew, self._idle = self._idle or self._new_crew(), None

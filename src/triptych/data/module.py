@@ -1,7 +1,7 @@
 """The data of a run: sources, augmentation and loaders behind Lightning's interface."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from lightning import LightningDataModule
@@ -20,6 +20,9 @@ class ImageData(LightningDataModule):
 
     Sources are made when first needed, once.
 
+    `stop_step` makes one training loader run from `start_step` over all epochs to that step; without it a loader
+    gives one epoch at a time.
+
     Args:
         train: makes the training source (`_partial_` in a config).
         validation: makes the validation source, or names with a factory each, such as one a held-out split. Its
@@ -35,6 +38,7 @@ class ImageData(LightningDataModule):
         seed: of order and augmentation.
         max_bad_fraction: of samples that cannot be read and are skipped; more end the run.
         cache: keep all decoded images in memory.
+        root: folder of the data, given to each source as `root`; None where the sources know their own.
 
     Raises:
         UserError: a setting out of its range; classes that do not match; what the sources themselves raise.
@@ -48,12 +52,13 @@ class ImageData(LightningDataModule):
         evaluate: Transform,
         batch_size: int,
         image_size: int | Sequence[int],
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float | int],
+        std: Sequence[float | int],
         workers: int = 0,
         seed: int = 0,
-        max_bad_fraction: float = 0.01,
+        max_bad_fraction: float | int = 0.01,
         cache: bool = False,
+        root: str | None = None,
     ) -> None:
         super().__init__()
         if len(mean) != len(std) or len(mean) not in (1, 3):
@@ -64,8 +69,10 @@ class ImageData(LightningDataModule):
             raise UserError(f"data.workers is {workers}; it must not be negative")
         if not 0 <= max_bad_fraction <= 1:
             raise UserError(f"data.max_bad_fraction is {max_bad_fraction}; it must lie between 0 and 1")
-        self._train_factory = train
-        self._validation_factories = dict(validation) if isinstance(validation, Mapping) else {"validation": validation}
+        rooted = partial(_with_root, root)
+        self._train_factory = rooted(train)
+        named = validation if isinstance(validation, Mapping) else {"validation": validation}
+        self._validation_factories = {name: rooted(factory) for name, factory in named.items()}
         self._augment = augment
         self._evaluate = evaluate
         self.batch_size = batch_size
@@ -76,6 +83,7 @@ class ImageData(LightningDataModule):
         self.seed = seed
         self.max_bad_fraction = max_bad_fraction
         self.cache = cache
+        self.stop_step: int | None = None
         self._start_step = 0
         self._train_loader: StepLoader | None = None
 
@@ -149,7 +157,7 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> StepLoader:
         """Training batches from `start_step` on."""
         loader = self._loader(self.train_source, self.order, self._augment, training=True)
-        loader.start_step = self._start_step
+        loader.start_step, loader.stop_step = self._start_step, self.stop_step
         self._train_loader = loader
         return loader
 
@@ -183,3 +191,7 @@ class ImageData(LightningDataModule):
                 f"the training data{suggest(unknown[0], self.classes)}"
             )
         return Relabelled(source, self.classes)
+
+
+def _with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
+    return factory if root is None else partial(factory, root=root)

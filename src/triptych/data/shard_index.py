@@ -1,12 +1,16 @@
 """Where each member of a tar shard lies, found once and kept, so that shards are read at random and never extracted."""
 
+import gzip
 import hashlib
+import io
 import os
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,6 +18,8 @@ from triptych.errors import UserError
 
 SUFFIX = ".index"
 VERSION = 1
+COMPRESSED = (".tar.gz", ".tgz")
+LARGEST_UNPACKED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,11 @@ def load_index(shard: Path) -> ShardIndex:
         index = _read(place, stamp)
         if index is not None:
             return index
-    index = _scan(shard)
+    try:
+        with shard.open("rb") as file:
+            index = _scan(shard, file, state.st_size)
+    except OSError as error:
+        raise UserError(f"shard {shard} cannot be read: {error.strerror or error}") from error
     for place in places:
         if _write(place, index, stamp):
             break
@@ -68,13 +78,31 @@ def _cache_place(shard: Path) -> Path:
     return root / "triptych" / "shards" / (name + SUFFIX)
 
 
-def _scan(shard: Path) -> ShardIndex:
+def unpack(shard: Path) -> tuple[bytes, ShardIndex]:
+    """The whole of a compressed shard, unpacked in memory, and its index.
+
+    Raises:
+        UserError: it is damaged, no tar, or larger than `LARGEST_UNPACKED` bytes.
+    """
+    try:
+        with gzip.open(shard) as file:
+            content = file.read(LARGEST_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"shard {shard} cannot be unpacked ({error}): copy or build it again") from error
+    if len(content) > LARGEST_UNPACKED:
+        raise UserError(
+            f"shard {shard} is more than {LARGEST_UNPACKED >> 20} MiB unpacked; compressed shards are kept in memory, so "
+            "unpack it first (gunzip), and it will be read at random from the disk"
+        )
+    return content, _scan(shard, io.BytesIO(content), len(content))
+
+
+def _scan(shard: Path, file: BinaryIO, total: int) -> ShardIndex:
     keys: list[str] = []
     kinds: dict[str, int] = {}
     rows: list[tuple[int, int, int, int]] = []
-    total = shard.stat().st_size
     try:
-        with tarfile.open(shard, mode="r:") as archive:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if not member.isreg() or member.sparse is not None:
                     continue
@@ -95,11 +123,9 @@ def _scan(shard: Path) -> ShardIndex:
                 rows.append((len(keys) - 1, kind, member.offset_data, member.size))
     except tarfile.ReadError as error:
         raise UserError(
-            f"shard {shard} ({total} bytes) is not a readable plain tar ({error}): compressed shards cannot be read at "
-            "random, so unpack .gz first; a damaged one must be copied or built again"
+            f"shard {shard} ({total} bytes) is not a readable tar ({error}): a damaged one must be copied or built again, "
+            "a compressed one needs a name that ends in .tar.gz"
         ) from error
-    except OSError as error:
-        raise UserError(f"shard {shard} cannot be read: {error.strerror or error}") from error
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     return ShardIndex(
         keys=np.array([key.encode() for key in keys], dtype=bytes),

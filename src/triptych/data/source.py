@@ -1,7 +1,7 @@
 """What a data set is to the loader: samples by number. Every kind of storage hides behind this protocol."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from PIL import Image
@@ -15,6 +15,7 @@ class BadSample(Exception):  # noqa: N818
     """One sample cannot be read. The run skips, counts and names it, and goes on; the message is the reason alone."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """A map-style data set. It is copied to loader workers, so it holds no open state that a fork would share.
 
@@ -44,7 +45,7 @@ class Source(Protocol):
         ...
 
 
-SourceFactory = Callable[[], Source]
+SourceFactory = Callable[..., Source]
 
 
 class Relabelled:

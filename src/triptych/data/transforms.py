@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from triptych.data.decode import to_tensor
 from triptych.data.files import suggest
 from triptych.errors import UserError
 
@@ -43,10 +45,16 @@ def _interpolation(name: str) -> InterpolationMode:
     return INTERPOLATIONS[name]
 
 
-def _probability(name: str, value: float) -> float:
+def _probability(name: str, value: float | int) -> float | int:
     if not 0 <= value <= 1:
         raise UserError(f"{name} is {value}; a probability lies between 0 and 1")
     return value
+
+
+def _pixel_value(fill: int) -> int:
+    if not 0 <= fill <= 255:
+        raise UserError(f"fill is {fill}; pixel values lie between 0 and 255")
+    return fill
 
 
 class CentreCrop:
@@ -59,7 +67,7 @@ class CentreCrop:
     """
 
     def __init__(
-        self, image_size: int | Sequence[int], crop_fraction: float = 1.0, interpolation: str = "bilinear"
+        self, image_size: int | Sequence[int], crop_fraction: float | int = 1.0, interpolation: str = "bilinear"
     ) -> None:
         if not 0 < crop_fraction <= 1:
             raise UserError(f"crop_fraction is {crop_fraction}; it must lie above 0 and not above 1")
@@ -92,9 +100,9 @@ class RandomResizedCrop:
     def __init__(
         self,
         image_size: int | Sequence[int],
-        scale: Sequence[float] = (0.35, 1.0),
-        ratio: Sequence[float] = (3 / 4, 4 / 3),
-        flip: float = 0.5,
+        scale: Sequence[float | int] = (0.35, 1.0),
+        ratio: Sequence[float | int] = (3 / 4, 4 / 3),
+        flip: float | int = 0.5,
         interpolation: str = "bilinear",
     ) -> None:
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
@@ -140,18 +148,16 @@ class PadCrop:
         self,
         image_size: int | Sequence[int],
         padding: int = 4,
-        flip: float = 0.5,
+        flip: float | int = 0.5,
         fill: int = 0,
         interpolation: str = "bilinear",
     ) -> None:
         if padding < 0:
             raise UserError(f"padding is {padding}; it must not be negative")
-        if not 0 <= fill <= 255:
-            raise UserError(f"fill is {fill}; pixel values lie between 0 and 255")
         self.fit = CentreCrop(image_size, interpolation=interpolation)
         self.padding = padding
         self.flip = _probability("flip", flip)
-        self.fill = fill
+        self.fill = _pixel_value(fill)
 
     def __call__(self, image: UInt8[Tensor, "channels height width"]) -> UInt8[Tensor, "channels rows columns"]:
         """The image moved by up to `padding` pixels."""
@@ -166,35 +172,32 @@ class PadCrop:
         return F.horizontal_flip_image(image) if flip_draw < self.flip else image
 
 
-class Sequential:
-    """Transforms one after the other.
+class RandAugment:
+    """RandAugment (Cubuk et al., 2020), torchvision's, after a crop.
 
-    Args:
-        transforms: each takes and gives a uint8 image.
-    """
-
-    def __init__(self, transforms: Sequence[Transform]) -> None:
-        self.transforms = list(transforms)
-
-    def __call__(self, image: UInt8[Tensor, "channels height width"]) -> UInt8[Tensor, "channels rows columns"]:
-        """The image after the last of them."""
-        for transform in self.transforms:
-            image = transform(image)
-        return image
-
-
-def rand_augment(crop: Transform, operations: int = 2, magnitude: int = 9, fill: int = 128) -> Sequential:
-    """RandAugment (Cubuk et al., 2020) by torchvision, after a crop.
+    It runs on PIL images: torchvision's tensor kernels for rotation and shear need twice the time on a CPU.
 
     Args:
         crop: brings the image to the model's size, such as `RandomResizedCrop`.
         operations: drawn for each image.
-        magnitude: 0 to 30, of each.
-        fill: value 0 to 255 of what a rotation or shift uncovers.
+        magnitude: of each, 0 to 30.
+        fill: value 0 to 255 of what a rotation or a shift uncovers.
     """
-    if not 0 <= magnitude <= 30:
-        raise UserError(f"magnitude is {magnitude}; it must lie between 0 and 30")
-    return Sequential([crop, v2.RandAugment(operations, magnitude, fill=fill)])
+
+    def __init__(self, crop: Transform, operations: int = 2, magnitude: int = 9, fill: int = 128) -> None:
+        if operations < 1:
+            raise UserError(f"operations is {operations}; it must be at least 1")
+        if not 0 <= magnitude <= 30:
+            raise UserError(f"magnitude is {magnitude}; it must lie between 0 and 30")
+        self.crop = crop
+        self.augment = v2.RandAugment(operations, magnitude, fill=_pixel_value(fill))
+
+    def __call__(self, image: UInt8[Tensor, "channels height width"]) -> UInt8[Tensor, "channels rows columns"]:
+        """The image cropped and changed by the operations drawn."""
+        cropped = self.crop(image)
+        pixels = cropped[0] if len(cropped) == 1 else cropped.permute(1, 2, 0)
+        changed = self.augment(Image.fromarray(pixels.contiguous().numpy()))
+        return to_tensor(changed, channels=len(cropped))
 
 
 class ThreeAugment:
@@ -206,7 +209,9 @@ class ThreeAugment:
         sigma: least and largest standard deviation of the blur, in pixels.
     """
 
-    def __init__(self, crop: Transform, color_jitter: float = 0.3, sigma: Sequence[float] = (0.1, 2.0)) -> None:
+    def __init__(
+        self, crop: Transform, color_jitter: float | int = 0.3, sigma: Sequence[float | int] = (0.1, 2.0)
+    ) -> None:
         if not 0 <= color_jitter <= 1:
             raise UserError(f"color_jitter is {color_jitter}; it must lie between 0 and 1")
         if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
