@@ -107,7 +107,7 @@ def wsd(
     if warmup_steps + decay_steps > total_steps:
         raise UserError(
             f"schedule.warmup is {warmup_steps} steps and schedule.decay {decay_steps}, together more than the "
-            f"{total_steps} steps of the training; shorten them (a number below 1 is a share of the training) or train longer"
+            f"{total_steps} steps of the training; shorten them (below 1 is a share of the training) or train longer"
         )
     return FactorSchedule(
         optimizer, lambda step: warmup_stable_decay(step, total_steps, warmup_steps, decay_steps, final, shape)

@@ -1,0 +1,189 @@
+"""Muon for the matrices of the blocks and AdamW for everything else, as one optimizer.
+
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) moves a matrix along its momentum with all
+singular values set to about 1. Rates are scaled as in Moonlight (Liu et al. 2025, "Muon is Scalable for LLM
+Training"), so that an update is as large as AdamW's: both take one `lr` and one `weight_decay`.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from triptych.errors import UserError
+from triptych.nn.block import Block
+from triptych.nn.linear import FusedLinear
+from triptych.optim import foreach
+from triptych.optim.adamw import check_adam, choose_fused
+from triptych.optim.groups import check_groups, parameter_groups
+
+
+def muon(
+    model: nn.Module,
+    lr: float = 1e-3,
+    weight_decay: float = 0.05,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    ns_steps: int = 5,
+    betas: Sequence[float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    fused: bool | None = None,
+) -> "MuonAdamW":
+    """Muon over the matrices inside the model's blocks, AdamW over the rest (embeddings, kernels, head, all vectors).
+
+    `betas`, `eps` and `fused` are AdamW's, the others Muon's or both's. The groups are named `muon`, `decay`,
+    `no_decay`.
+    """
+    check_adam(lr, betas, eps, weight_decay)
+    if not 0 <= momentum < 1:
+        raise UserError(f"optimizer.momentum is {momentum}, but must be at least 0 and below 1")
+    if not 1 <= ns_steps < 100:
+        raise UserError(f"optimizer.ns_steps is {ns_steps}, but must be at least 1 and below 100")
+    matrices = hidden_matrices(model)
+    groups = []
+    for group in parameter_groups(model, weight_decay):
+        kept = [parameter for parameter in group["params"] if group["name"] != "decay" or parameter not in matrices]
+        hidden = [parameter for parameter in group["params"] if group["name"] == "decay" and parameter in matrices]
+        groups += [
+            {**group, "name": name, "params": params} for name, params in (("muon", hidden), (group["name"], kept))
+        ]
+    groups = [group for group in groups if group["params"]]
+    check_groups(model, groups)
+    hidden = [group for group in groups if group["name"] == "muon"]
+    rest = [group for group in groups if group["name"] != "muon"]
+    if not hidden:
+        raise UserError(f"optimizer muon: {type(model).__name__} has no trainable matrix inside a block; take adamw")
+    if not rest:
+        raise UserError(f"optimizer muon: {type(model).__name__} has nothing trainable outside its blocks' matrices")
+    parameters = [parameter for group in rest for parameter in group["params"]]
+    return MuonAdamW(
+        BatchedMuon(hidden, matrices, lr=lr, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps),
+        torch.optim.AdamW(
+            rest, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=choose_fused(parameters, fused) or None
+        ),
+    )
+
+
+def hidden_matrices(model: nn.Module) -> dict[Tensor, list[int]]:
+    """Each two-dimensional `weight` inside a `Block` of `model`, with the rows of the matrices that are stacked in
+    it.
+
+    A fused query-key-value or gate-up weight is several maps that share nothing but their input, so each is one
+    matrix to Muon: orthogonalised together, the one with the largest gradient would leave the others almost still.
+    """
+    matrices: dict[Tensor, list[int]] = {}
+    for block in model.modules():
+        if not isinstance(block, Block):
+            continue
+        for module in block.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter) and weight.ndim == 2:
+                matrices[weight] = module.splits if isinstance(module, FusedLinear) else [len(weight)]
+    return matrices
+
+
+class BatchedMuon(torch.optim.Muon):
+    """torch.optim.Muon with its state and its groups, over matrices that may be stacked by rows in one parameter.
+
+    All matrices of one shape go through the Newton-Schulz iteration as one batch. It runs in bfloat16 on a GPU, as
+    torch's own does everywhere, and in float32 on a CPU: one without bfloat16 units is hundreds of times slower in
+    bfloat16.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        rows: dict[Tensor, list[int]],
+        lr: float,
+        momentum: float,
+        nesterov: bool,
+        ns_steps: int,
+    ) -> None:
+        super().__init__(
+            groups, lr=lr, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"
+        )
+        self._rows = rows
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every matrix that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters: list[Tensor] = []
+            gradients: list[Tensor] = []
+            buffers: list[Tensor] = []
+            self._init_group(group, parameters, gradients, buffers)
+            if not parameters:
+                continue
+            foreach.lerp_(buffers, gradients, 1 - group["momentum"])
+            updates = foreach.lerp(gradients, buffers, group["momentum"]) if group["nesterov"] else buffers
+            foreach.mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            self._apply(group, parameters, updates)
+        return loss
+
+    def _apply(self, group: dict[str, Any], parameters: Sequence[Tensor], updates: Sequence[Tensor]) -> None:
+        batches: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for parameter, update in zip(parameters, updates, strict=True):
+            rows = self._rows[parameter]
+            for matrix, step in zip(parameter.split(rows), update.split(rows), strict=True):
+                batches[(matrix.shape, matrix.device, matrix.dtype)].append((matrix, step))
+        for (shape, device, _), pairs in batches.items():
+            stacked = torch.stack([step for _, step in pairs])
+            dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+            directions = orthogonalise(stacked.to(dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
+            directions = directions.to(stacked.dtype).mul_(-group["lr"] * 0.2 * math.sqrt(max(shape)))
+            foreach.add_([matrix for matrix, _ in pairs], list(directions.unbind()))
+
+
+def orthogonalise(
+    matrices: Float[Tensor, "batch rows columns"], coefficients: Sequence[float], steps: int, eps: float
+) -> Float[Tensor, "batch rows columns"]:
+    """The matrices with their singular values moved to about 1 (0.7 to 1.2), by a quintic Newton-Schulz iteration."""
+    a, b, c = coefficients
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class MuonAdamW(Optimizer):
+    """Two optimizers as one: their groups and states are its own, so schedules and checkpoints see one optimizer."""
+
+    def __init__(self, muon: BatchedMuon, adamw: torch.optim.AdamW) -> None:
+        self._parts: tuple[Optimizer, ...] = (muon, adamw)
+        super().__init__([*muon.param_groups, *adamw.param_groups], defaults={})
+        self._share()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of both; the closure runs once, before them."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self._parts:
+            part.step()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads both; the parts go on with the loaded groups and state."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def _share(self) -> None:
+        start = 0
+        for part in self._parts:
+            count = len(part.param_groups)
+            part.param_groups = self.param_groups[start : start + count]
+            part.state = self.state
+            start += count
