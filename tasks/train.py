@@ -6,9 +6,9 @@ from omegaconf import DictConfig
 
 
 def main(config: DictConfig) -> int:
-    print(config); return 0
+    from triptych.run import train  # imports torch: only now that the configuration is known to be right
 
-
+    return train(config)
 
 
 if __name__ == "__main__":

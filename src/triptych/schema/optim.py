@@ -72,6 +72,15 @@ class Constant(Part):
 
 
 @dataclass
+class Ema(Part):
+    """A moving average of the weights, which validation and the saved model use."""
+
+    _target_: str = "triptych.callbacks.ema.EMACallback"
+    decay: float = option("of the average at each step", default=0.999, range=Range(least=0, below=1))
+    warmup: bool = option("a shorter average at the start, as (1 + step) / (10 + step) grows to `decay`", default=True)
+
+
+@dataclass
 class Checkpointing(Part):
     """When a run is saved and which of its saves are kept."""
 
@@ -117,6 +126,7 @@ class MlFlow(Part):
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "optimizer": (AdamW, Muon),
     "schedule": (Cosine, Wsd, Constant),
+    "ema": (Ema,),
     "checkpoint": (Checkpointing,),
     "logger": (TensorBoard, WeightsAndBiases, MlFlow),
 }

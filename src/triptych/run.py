@@ -1,0 +1,180 @@
+"""Builds a training run from its configuration, runs it, and leaves a run directory that tells what happened."""
+
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from triptych.build import RUN_PACKAGES, build
+from triptych.callbacks.checkpointing import Checkpointing
+from triptych.callbacks.metrics import MetricsLogger
+from triptych.callbacks.position import Position
+from triptych.callbacks.progress import RunProgress
+from triptych.callbacks.recipe import Recipe
+from triptych.callbacks.signals import GracefulStop, RunStopped
+from triptych.callbacks.summary import RunSummary
+from triptych.checkpoints.io import FolderCheckpointIO
+from triptych.checkpoints.lock import RunLock
+from triptych.data.module import ImageData
+from triptych.errors import TrainingFault, UserError
+from triptych.features.preprocess import Preprocess
+from triptych.rundir import Masking, RunDirectory, RunLog
+from triptych.weights import start_from
+
+log = logging.getLogger("triptych.run")
+
+
+def train(config: DictConfig) -> int:
+    """Trains as `config` (the schema's `Train`) says, in a new run directory or, with `resume`, in an old one; the exit code."""
+    run = RunDirectory.open(config.resume) if config.resume else RunDirectory.create(config.output, config.task, config.name)
+    masking = Masking()
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    with RunLock(run.checkpoints), RunLog(run.log, masking):
+        log.info("run directory %s", run.path)
+        if not config.resume:
+            run.write_config(yaml.safe_dump(masking.tree({**settings, "resume": None}), sort_keys=False, allow_unicode=True))
+        try:
+            _Run(settings, run, masking).fit()
+        except RunStopped as stop:
+            log.warning("%s. Go on with `triptych train resume=%s`", stop, run.path)
+            return int(stop.code or 0)
+        except TrainingFault as fault:
+            raise TrainingFault(f"{fault}. {_last_good(run)}") from fault
+    return 0
+
+
+class _Run:
+    """The parts of one run; `settings` are the resolved configuration in plain containers."""
+
+    def __init__(self, settings: dict[str, Any], run: RunDirectory, masking: Masking) -> None:
+        self.settings, self.run, self.masking = settings, run, masking
+        self.allow = (*RUN_PACKAGES, *settings["allow_targets"])
+        trainer = settings["trainer"]
+        if trainer["threads"]:
+            torch.set_num_threads(trainer["threads"])
+        seed_everything(settings["seed"], workers=False, verbose=False)
+        self.data: ImageData = build(settings["data"], self.allow)
+        self.data.setup("fit")
+        self.total_steps = _total_steps(trainer, self.data.steps_per_epoch)
+        self.data.stop_step = self.total_steps
+        self.model = self._model()
+        self.objective = self._objective()
+
+    def fit(self) -> None:
+        """Trains to the end, then writes the summary, the pictures and the report."""
+        checkpoint = self._checkpoint()
+        trainer = self._trainer(checkpoint)
+        resume = self.run.last_checkpoint() if self.settings["resume"] else None
+        if self.settings["weights"] and resume is None:
+            start_from(self.model, self.settings["weights"])
+        if self.settings["trainer"]["compile"]:
+            self.model.compile()
+        trainer.fit(self.objective, datamodule=self.data, ckpt_path=resume, weights_only=False)
+
+    def _model(self) -> nn.Module:
+        config = self.settings["model"]
+        wanted = {"num_classes": len(self.data.classes), "channels": self.data.channels}
+        patch = config.get("tower", {}).get("patch", {})
+        for place, key, what in ((config, "num_classes", "classes"), (patch, "channels", "channels")):
+            if place.get(key) is None:
+                place[key] = wanted[key]
+            elif place[key] != wanted[key]:
+                raise UserError(
+                    f"the model has {key}={place[key]}, but the data have {wanted[key]} {what}: leave model {key} empty (null)"
+                )
+        model = build(config, self.allow)
+        evaluate = self.settings["data"]["evaluate"]
+        model.preprocess = Preprocess(
+            self.data.image_size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"]
+        )
+        return model
+
+    def _objective(self) -> LightningModule:
+        make = build(self.settings["objective"], self.allow)
+        if self.data.multilabel != self.settings["objective"]["multi_label"]:
+            raise UserError(
+                f"objective.multi_label={self.settings['objective']['multi_label']}, but the data have "
+                f"{'several labels' if self.data.multilabel else 'one label'} a sample: choose "
+                f"objective={'multi_label' if self.data.multilabel else 'classification'}"
+            )
+        return make(
+            model=self.model,
+            optimizer=build(self.settings["optimizer"], self.allow),
+            schedule=build(self.settings["schedule"], self.allow),
+            num_classes=len(self.data.classes),
+            mean=self.data.mean,
+            std=self.data.std,
+            micro_batch_size=self.settings["trainer"]["micro_batch_size"],
+            validation_names=self.data.validation_names,
+        )
+
+    def _checkpoint(self) -> Checkpointing:
+        settings = self.settings["checkpoint"]
+        monitor = settings["monitor"] or self.objective.monitor
+        return build({**settings, "monitor": monitor, "folder": str(self.run.checkpoints)}, self.allow)
+
+    def _recipe(self) -> Recipe:
+        preprocess = self.model.preprocess.to_dict()
+        return Recipe({"model": self.settings["model"], "classes": self.data.classes, "preprocess": preprocess})
+
+    def _trainer(self, checkpoint: Checkpointing) -> Trainer:
+        settings = self.settings["trainer"]
+        steps_per_epoch = self.data.steps_per_epoch
+        metrics = MetricsLogger(self.run.metrics)
+        loggers: list[Logger] = [metrics]
+        if self.settings["logger"]:
+            loggers.append(build(self.settings["logger"], self.allow)(save_dir=str(self.run.path)))
+        callbacks: list[Callback] = [Position(self.data), self._recipe(), RunProgress(), metrics.recorder, GracefulStop(checkpoint), checkpoint]
+        if self.settings["ema"]:
+            callbacks.append(build(self.settings["ema"], self.allow))
+        callbacks += [RunSummary(self.run, ["triptych", *sys.argv[1:]], self.settings["seed"])]
+        return Trainer(
+            max_epochs=-1,  # one pass of Lightning over all steps: the loader crosses epochs by itself
+            max_steps=self.total_steps,
+            val_check_interval=min(max(1, round(settings["validate_every"] * steps_per_epoch)), self.total_steps),
+            check_val_every_n_epoch=None,
+            log_every_n_steps=settings["log_every"],
+            accelerator=settings["accelerator"],
+            devices=settings["devices"],
+            precision=_precision(settings["precision"], settings["accelerator"]),
+            default_root_dir=str(self.run.path),
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[FolderCheckpointIO()],
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+
+def _total_steps(trainer: dict[str, Any], steps_per_epoch: int) -> int:
+    steps = math.ceil(trainer["epochs"] * steps_per_epoch)
+    return min(steps, trainer["max_steps"] or steps)
+
+
+def _precision(asked: str, accelerator: str) -> Any:
+    """`auto` by device; a word of warning where a CPU is asked for arithmetic that it is slow at."""
+    on_cuda = accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    if asked == "auto":
+        return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
+    if not on_cuda and "16" in asked:
+        log.warning("precision=%s on this device can be hundreds of times slower than 32-true", asked)
+    return asked
+
+
+def _last_good(run: RunDirectory) -> str:
+    last = run.checkpoints / "last"
+    if not last.exists():
+        return "There is no checkpoint yet: lower optimizer.lr or set objective.clip, and start again"
+    return f"The last good checkpoint is {Path(last).resolve()}: lower optimizer.lr and `triptych train resume={run.path}`"
+
