@@ -13,6 +13,7 @@ from triptych.rundir.terminal import is_live
 
 _REDRAW = 0.25  # seconds between two drawings
 _PLAIN_SHARE = 0.1  # of the whole between two plain lines, or
+_PLAIN_FIRST = 5.0  # seconds until the first plain line, a sign of life
 _PLAIN_SECONDS = 30.0  # seconds since the last, or
 _PLAIN_GROWTH = 0.02  # of the time so far: a run of days prints hundreds of lines, not thousands
 
@@ -86,18 +87,21 @@ class PlainDisplay:
     def __init__(self, screen: Console, now: float) -> None:
         self._screen = screen
         self._begun = self._printed = now
-        self._mark = 0
+        self._mark: int | None = None
+        self._wait = _PLAIN_FIRST
 
     def due(self, now: float, done: int, total: int | None) -> bool:
         """Every tenth of the whole, or every half minute, later more seldom."""
-        share = total * _PLAIN_SHARE if total else 0
-        if share and done >= self._mark + share:
+        if self._mark is None or done < self._mark:
+            self._mark = done
+        if total and done - self._mark >= total * _PLAIN_SHARE:
             return True
-        return now - self._printed >= max(_PLAIN_SECONDS, _PLAIN_GROWTH * (now - self._begun))
+        return now - self._printed >= self._wait
 
     def show(self, status: Status, now: float) -> None:
         """Print one line."""
         self._printed, self._mark = now, status.done
+        self._wait = max(_PLAIN_SECONDS, _PLAIN_GROWTH * (now - self._begun))
         self.line("  ".join((f"{status.label} {status.count}", *status.facts)))
 
     def line(self, text: str) -> None:

@@ -1,0 +1,173 @@
+"""At the end of a fit: `plots/*.png` and `report.html`."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from lightning.pytorch import Callback, LightningModule, Trainer
+from PIL import Image
+from torch import Tensor
+
+from triptych.analysis.confusion import draw_confusion
+from triptych.analysis.curves import draw_curves
+from triptych.analysis.grids import draw_grid, draw_mistakes
+from triptych.analysis.metrics import read_metrics
+from triptych.analysis.report import build_report
+from triptych.analysis.results import ClassificationResults, ImageOf, most_confused
+from triptych.callbacks import words
+from triptych.callbacks.summary import RunSummary, Summary
+from triptych.data.source import BadSample
+from triptych.rundir import Masking, RunDirectory, write_atomic
+
+log = logging.getLogger(__name__)
+
+_CAPTIONS = {
+    "curves.png": "Loss, metrics and learning rate over the steps",
+    "confusion.png": "Confusion: rows are the true classes, columns the predicted ones",
+    "predictions.png": "Predictions with their confidence; wrong ones are framed",
+    "mistakes.png": "Where the model was surest and wrong",
+}
+# Whatever goes wrong in drawing (a font, a foreign image, a full disk) must not cost a run that has ended well.
+_FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, BadSample)
+_KEY_FACTS = 4  # metrics among the numbers at the top
+
+
+class Said(Protocol):
+    """What a model said of the first samples of a validation set."""
+
+    @property
+    def logits(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def index(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """An objective that keeps, by name of the validation set, what it said and the confusion of all of it."""
+
+    predictions: Mapping[str, Said]
+    confusion: Mapping[str, Tensor]
+    multi_label: bool
+
+
+class ReadsPictures(Protocol):
+    """A data set that gives image and label by number."""
+
+    def read(self, index: int) -> tuple[Any, Any]: ...
+
+
+@runtime_checkable
+class HasSources(Protocol):
+    """A data module with named validation sets and class names."""
+
+    @property
+    def classes(self) -> list[str]: ...
+
+    @property
+    def validation_sources(self) -> Mapping[str, ReadsPictures]: ...
+
+
+class RunPictures(Callback):
+    """Draws curves, confusion, predictions and worst mistakes, and builds the report, when a fit has ended.
+
+    What cannot be drawn is left out, with the reason in the log: a run never fails for a picture. Stands after the
+    `RunSummary` whose numbers the report shows.
+
+    Args:
+        run: the run directory.
+        summary: the callback that has the numbers.
+    """
+
+    def __init__(self, run: RunDirectory, summary: RunSummary) -> None:
+        self._run = run
+        self._summary = summary
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw everything, then the page."""
+        if not trainer.is_global_zero:
+            return
+        plots = self._run.plots
+        self._attempt("curves.png", lambda: draw_curves(read_metrics(self._run.metrics), plots / "curves.png"))
+        results, image_of = find_results(pl_module, getattr(trainer, "datamodule", None))
+        if results is not None:
+            self._attempt("confusion.png", lambda: draw_confusion(results, plots / "confusion.png"))
+        if results is not None and image_of is not None:
+            self._attempt("predictions.png", lambda: draw_grid(results, image_of, plots / "predictions.png"))
+            self._attempt("mistakes.png", lambda: draw_mistakes(results, image_of, plots / "mistakes.png"))
+        self._attempt("report.html", lambda: self._report(results))
+
+    def _attempt(self, name: str, draw: Callable[[], object]) -> None:
+        try:
+            draw()
+        except _FAULTS as error:
+            log.warning("%s was not made: %s: %s", name, type(error).__name__, error)
+            log.debug("%s", name, exc_info=error)
+
+    def _report(self, results: ClassificationResults | None) -> None:
+        summary = self._summary.summary
+        facts = {name: value for name, value in summary.items() if name not in ("command", "status", "metrics")}
+        page = build_report(
+            title=self._run.path.parent.name,
+            status=summary["status"],
+            under=f"{summary['device']['name']} · {summary['ended']} · {self._run.path}",
+            tiles=key_numbers(summary),
+            pictures=[
+                (text, self._run.plots / name) for name, text in _CAPTIONS.items() if (self._run.plots / name).exists()
+            ],
+            confused=most_confused(results) if results is not None else [],
+            config=Masking().text(self._run.config.read_text()) if self._run.config.exists() else "",
+            command=summary["command"],
+            facts={"metrics": summary["metrics"], **facts},
+        )
+        write_atomic(self._run.report, page)
+
+
+def key_numbers(summary: Summary) -> list[tuple[str, str]]:
+    """The numbers at the top of the report: validation metrics, speed, time, size."""
+    metrics = {name: value for name, value in summary["metrics"].items() if value is not None}
+    chosen = sorted((name for name in metrics if not name.startswith(("train/", "lr", "grad"))), key=_importance)
+    tiles = [(name, words.value(metrics[name])) for name in chosen[:_KEY_FACTS]]
+    if summary["samples_per_second"]:
+        tiles.append(("samples/s", words.rate(summary["samples_per_second"])))
+    tiles += [
+        ("time", words.duration(summary["wall_seconds"])),
+        ("steps", f"{summary['steps']:,}"),
+        ("parameters", words.size(summary["parameters"]["total"])),
+    ]
+    return tiles
+
+
+def find_results(objective: object, data: object) -> tuple[ClassificationResults | None, ImageOf | None]:
+    """The results of the first validation set and the road to its images; None for what there is not."""
+    if not isinstance(objective, Classifies) or not isinstance(data, HasSources):
+        return None, None
+    name = next(iter(objective.predictions), None)
+    if name is None or len(objective.predictions[name]) == 0:
+        return None, None
+    said = objective.predictions[name]
+    results = ClassificationResults(
+        said.logits, said.labels, said.index, objective.confusion.get(name), list(data.classes), objective.multi_label
+    )
+    source = next(iter(data.validation_sources.values()))
+    return results, lambda index: as_tensor(source.read(index)[0])
+
+
+def as_tensor(picture: Tensor | Image.Image) -> UInt8[Tensor, "channels height width"]:
+    """An image as uint8, from a tensor of that kind or a PIL image of any mode."""
+    if isinstance(picture, Tensor):
+        return picture
+    pixels = np.asarray(picture.convert("L" if picture.mode in ("L", "1", "I;16") else "RGB"))
+    return torch.from_numpy(pixels.copy()).reshape(pixels.shape[0], pixels.shape[1], -1).permute(2, 0, 1)
+
+
+def _importance(name: str) -> tuple[bool, bool, str]:
+    return not name.startswith("val/"), not name.endswith("accuracy"), name

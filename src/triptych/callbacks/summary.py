@@ -1,0 +1,194 @@
+"""`summary.json`: what came out of a run, how fast, on what; and the table at its end."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.text import Text
+from torch import Tensor
+
+from triptych.analysis import machine
+from triptych.analysis.flops import forward_flops, model_flops_utilisation
+from triptych.callbacks import words
+from triptych.callbacks.extent import epoch_of
+from triptych.callbacks.signals import RunStopped
+from triptych.callbacks.throughput import Throughput, batch_size
+from triptych.rundir import Masking, RunDirectory, console, write_atomic
+
+log = logging.getLogger(__name__)
+
+Summary = dict[str, Any]
+
+
+class RunSummary(Callback):
+    """Writes `summary.json` at the end of a fit, a validation or a test, and also when one is stopped or fails.
+
+    Times and samples of a resumed run include those of the processes before it. A number that is not known (the MFU of
+    a device whose peak is not known, a metric that is not finite) is null, never a guess.
+
+    Args:
+        run: the run directory.
+        command: the command line, for the record; secrets in it are masked.
+        seed: of the run.
+        screen: where the table at the end of a fit is printed; the process's console if not given.
+    """
+
+    def __init__(self, run: RunDirectory, command: Sequence[str], seed: int, screen: Console | None = None) -> None:
+        self._run = run
+        self._masking = Masking()
+        self._command = self._masking.text(" ".join(command))
+        self._seed = seed
+        self._screen = screen or console()
+        self._throughput = Throughput()
+        self._begun = time.monotonic()
+        self._started = datetime.now().astimezone().isoformat(timespec="seconds")
+        self._before: dict[str, float] = {"wall_seconds": 0.0, "train_seconds": 0.0, "samples": 0}
+        self._sample: dict[str, Tensor] = {}
+        self._flops: int | None = None
+        self._metrics: dict[str, float | None] = {}
+        self.summary: Summary = {}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Keep one sample, to count FLOPs with."""
+        if not self._sample and isinstance(batch, dict):
+            self._sample = {name: part[:1].clone() for name, part in batch.items() if isinstance(part, Tensor)}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the step."""
+        self._throughput.step(batch_size(batch) * trainer.world_size)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock of training."""
+        self._throughput.pause()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock of training go on."""
+        self._throughput.resume()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the FLOPs of a sample, on every rank: a sharded model can only run on all."""
+        loss = getattr(pl_module, "loss", None)
+        if not self._sample or not callable(loss):
+            return
+        try:
+            self._flops = forward_flops(pl_module, lambda: loss(self._sample))
+        except (RuntimeError, TypeError, ValueError, KeyError, NotImplementedError) as error:
+            log.info("FLOPs per sample are not known: %s", error)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file, before pictures and report are made of it."""
+        self._write(trainer, pl_module, "finished")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write the file with what there is."""
+        if isinstance(exception, RunStopped):
+            self._write(trainer, pl_module, f"stopped by {exception.signal_name}")
+        elif isinstance(exception, KeyboardInterrupt):
+            self._write(trainer, pl_module, "stopped by SIGINT")
+        else:
+            reason = self._masking.text(f"{type(exception).__name__}: {exception}")
+            self._write(trainer, pl_module, "failed", reason)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The last words of a fit; the file of a validation or test."""
+        if not trainer.is_global_zero:
+            return
+        if stage == "fit":
+            for name, text in end_table(self.summary, self._run.path):
+                self._screen.print(Text.assemble((f"{name:<16}", "bold"), text))
+        else:
+            self._write(trainer, pl_module, "finished")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Times and samples up to here, for the process that goes on."""
+        return self._totals()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Times and samples of the processes before."""
+        self._before = {name: state_dict.get(name, 0) for name in self._before}
+
+    def _totals(self) -> dict[str, float]:
+        return {
+            "wall_seconds": self._before["wall_seconds"] + time.monotonic() - self._begun,
+            "train_seconds": self._before["train_seconds"] + self._throughput.seconds,
+            "samples": self._before["samples"] + self._throughput.samples,
+        }
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, status: str, reason: str | None = None) -> None:
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        self._metrics |= {name: _finite(float(metrics[name])) for name in metrics}
+        self.summary = self._collect(trainer, pl_module, status, reason)
+        try:
+            write_atomic(self._run.summary, json.dumps(self.summary, indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            log.warning("%s could not be written: %s", self._run.summary, error.strerror)
+
+    def _collect(self, trainer: Trainer, pl_module: LightningModule, status: str, reason: str | None) -> Summary:
+        totals = self._totals()
+        root = trainer.strategy.root_device
+        device = machine.device(root, trainer.world_size)
+        speed = totals["samples"] / totals["train_seconds"] if totals["train_seconds"] > 0 else None
+        mfu = None
+        if self._flops and speed and device.peak_flops:
+            mfu = model_flops_utilisation(self._flops, speed, device.peak_flops, device.count)
+        parameters = list(pl_module.parameters())
+        return {
+            "status": status,
+            "reason": reason,
+            "started": self._started,
+            "ended": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": self._command,
+            "seed": self._seed,
+            "steps": trainer.global_step,
+            "epochs": epoch_of(trainer),
+            "metrics": dict(sorted(self._metrics.items())),
+            "parameters": {
+                "total": sum(each.numel() for each in parameters),
+                "trainable": sum(each.numel() for each in parameters if each.requires_grad),
+            },
+            "samples_per_second": speed,
+            "forward_flops_per_sample": self._flops,
+            "mfu": mfu,
+            "wall_seconds": totals["wall_seconds"],
+            "train_seconds": totals["train_seconds"],
+            "peak_memory_bytes": machine.peak_memory(root),
+            "device": {"name": device.name, "count": device.count, "bf16_peak_flops": device.peak_flops},
+            "precision": str(trainer.precision),
+            "versions": machine.versions(),
+            "git": machine.git_state(Path.cwd()),
+        }
+
+
+def end_table(summary: Summary, run: Path) -> list[tuple[str, str]]:
+    """The lines that end a run, as names and texts: metrics, speed, time, and where everything is."""
+    if not summary:
+        return []
+    known = {name: number for name, number in summary["metrics"].items() if number is not None}
+    lines = [(name, words.value(number)) for name, number in known.items() if not name.startswith(("lr", "grad"))]
+    if summary["samples_per_second"]:
+        speed = words.rate(summary["samples_per_second"])
+        lines.append(("samples/s", speed + (f"  (MFU {summary['mfu']:.1%})" if summary["mfu"] else "")))
+    lines.append(("time", words.duration(summary["wall_seconds"])))
+    lines.append(("parameters", words.size(summary["parameters"]["total"])))
+    pictures = sorted(picture.name for picture in (run / "plots").glob("*.png"))
+    if pictures:
+        lines.append(("pictures", f"{run / 'plots'}: {', '.join(pictures)}"))
+    if (run / "report.html").exists():
+        lines.append(("report", str(run / "report.html")))
+    lines.append(("run directory", str(run)))
+    return lines
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
