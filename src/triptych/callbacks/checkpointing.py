@@ -228,7 +228,7 @@ class Checkpointing(Checkpoint):
         self._validation_owed = validation_owed
         if improved:
             self.best_name = name
-        trainer.save_checkpoint(self.folder / name)
+        trainer.save_checkpoint(self.folder / name, weights_only=False)
         self._validation_owed = False
         self._request = None
         self.last_step, self._saved_at = trainer.global_step, time.monotonic()

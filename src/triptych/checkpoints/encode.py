@@ -54,7 +54,7 @@ def decode(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if KIND not in tree:
         return {key: decode(value, tensors) for key, value in tree.items()}
     kind = tree[KIND]
-    if kind not in _DECODERS:
+    if not isinstance(kind, str) or kind not in _DECODERS:
         raise ValueError(f"unknown kind {kind!r}")
     try:
         return _DECODERS[kind](tree, tensors)

@@ -87,10 +87,11 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     model = read_weights(folder, MODEL)
     try:
         checkpoint = decode(tree["checkpoint"], training)
-        checkpoint["state_dict"] = {
-            key: model[key.removeprefix(PREFIX)] if in_model else decode(other, training)
-            for key, in_model, other in tree["state_dict"]
-        }
+        if "state_dict" in checkpoint:
+            checkpoint["state_dict"] = {
+                key: model[key.removeprefix(PREFIX)] if in_model else decode(other, training)
+                for key, in_model, other in tree["state_dict"]
+            }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / STATE} does not fit the checkpoint's tensors: {error}") from error
     if EMA in manifest.files:
@@ -121,21 +122,23 @@ def _split(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Tensor] | bytes
     model: dict[str, Tensor] = {}
     other_entries: dict[str, Any] = {}
     order: list[tuple[str, bool]] = []
-    for key, value in dict(rest.pop("state_dict", {})).items():
+    for key, value in rest.get("state_dict", {}).items():
         in_model = key.startswith(PREFIX) and isinstance(value, Tensor)
         order.append((key, in_model))
         if in_model:
             model[key.removeprefix(PREFIX)] = value
         else:
             other_entries[key] = value
+    if "state_dict" in rest:
+        rest["state_dict"] = None
     ema = rest.get("ema")
     if ema is not None:
         rest["ema"] = list(ema)
     extra = dict(rest.get("triptych", {}))
     has_config = "config" in extra
-    config = extra.pop("config", {})
+    config = extra.get("config", {})
     if has_config:
-        rest["triptych"] = extra
+        rest["triptych"] = extra | {"config": None}
 
     encoder = Encoder()
     config_tree = encoder.encode(config, "checkpoint['triptych']['config']")

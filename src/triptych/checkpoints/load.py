@@ -1,0 +1,122 @@
+"""`triptych.load` and `triptych.export`: any supported checkpoint in, any supported format out."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from triptych.build import MODEL_PACKAGES, build
+from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint, is_run
+from triptych.checkpoints.format import PREFIX, read_config, read_weights, write_checkpoint
+from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
+from triptych.errors import UserError
+from triptych.features.preprocess import Preprocess
+
+Weights = Literal["ema", "raw"]
+SUPPORTED = (
+    "a Triptych run directory (its checkpoints/best, else last), a Triptych checkpoint folder, "
+    "or a timm model (a folder with config.json and model.safetensors, or such a file)"
+)
+
+
+def load(
+    path: str | Path, num_classes: int | None = None, weights: Weights = "ema", allow: tuple[str, ...] = ()
+) -> nn.Module:
+    """A model with its weights from a local checkpoint in any supported format, in evaluation mode, on CPU.
+
+    The format is found out from what lies there. Nothing is unpickled that needs code, and a model's config only names classes of
+    Triptych and `torch.nn`.
+
+    Args:
+        path: a run directory, a checkpoint folder, a `last` or `best` link, or a timm folder or file.
+        num_classes: a new head of this size instead of the saved one, if it differs.
+        weights: "ema" takes the moving average where the checkpoint has one, else the trained weights; "raw" takes the latter always.
+        allow: packages of your own that the model's config may name besides.
+
+    Raises:
+        UserError: nothing there (a near miss is named), no supported format, a damaged or foreign checkpoint.
+    """
+    path = Path(path)
+    if weights not in ("ema", "raw"):
+        raise UserError(f"weights is {weights!r}; expected 'ema' or 'raw'")
+    if not path.exists() and not path.is_symlink():
+        raise UserError(f"{path} does not exist{_near(path)}. triptych.load reads {SUPPORTED}")
+    if is_checkpoint(path) or path.is_symlink() and path.name in (LAST, BEST) or is_run(path):
+        return _load_own(find_checkpoint(path, prefer=(BEST, LAST)), num_classes, weights, allow)
+
+    from triptych.checkpoints.timm import is_timm, load_timm
+
+    if is_timm(path):
+        return load_timm(path, num_classes)
+    raise UserError(f"{path} is {_found(path)}; triptych.load reads {SUPPORTED}")
+
+
+def export(model: nn.Module, path: str | Path, format: Literal["triptych", "timm"] = "triptych") -> None:
+    """Write a model's weights as a new folder, so that what reads the format finds no missing or unexpected key.
+
+    "triptych" needs to know how the model was made: its `config` (`{"model": config with _target_, ...}`), which `load` sets.
+
+    Raises:
+        UserError: an unknown format, a model without a form in it, `path` exists, or the save failed.
+    """
+    if format == "timm":
+        from triptych.checkpoints.timm import save_timm
+
+        save_timm(model, Path(path))
+    elif format == "triptych":
+        config = getattr(model, "config", None)
+        if not isinstance(config, dict) or "model" not in config:
+            raise UserError(
+                "this model does not know its config (model.config = {'model': {...}}), which the format keeps"
+            )
+        state = {f"{PREFIX}{name}": tensor for name, tensor in model.state_dict().items()}
+        write_checkpoint(Path(path), {"state_dict": state, "triptych": {"config": config}})
+    else:
+        raise UserError(f"format is {format!r}; triptych.export writes 'triptych' or 'timm'")
+
+
+def _load_own(folder: Path, num_classes: int | None, weights: Weights, allow: tuple[str, ...]) -> nn.Module:
+    config = read_config(folder)
+    if not isinstance(config.get("model"), dict):
+        raise UserError(f"{folder} does not say which model it holds: its config.json has no 'model'")
+    model: Any = build(config["model"], (*MODEL_PACKAGES, *allow))
+    if not isinstance(model, nn.Module):
+        raise UserError(f"the config.json of {folder} describes a {type(model).__name__}, not a model")
+    name = EMA if weights == "ema" and EMA in read_manifest(folder).files else MODEL
+    state = read_weights(folder, name)
+    own = model.state_dict()
+    if name == EMA:
+        # An average covers the parameters; what else the model holds (running statistics) is in the weights.
+        state = read_weights(folder, MODEL) | state
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    different = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    if missing or unexpected or different:
+        raise UserError(
+            f"the weights in {folder} do not fit the model that its config.json describes: "
+            f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {sorted(different)[:3]}"
+        )
+    model.load_state_dict(state)
+    model.config = config
+    if "preprocess" in config:
+        model.preprocess = Preprocess.from_dict(config["preprocess"])
+    if num_classes is not None and num_classes != model.num_classes:
+        model.reset_head(num_classes)
+        config["model"]["num_classes"] = num_classes
+        config.pop("classes", None)
+    return model.eval()
+
+
+def _found(path: Path) -> str:
+    if path.is_dir():
+        names = sorted(entry.name for entry in path.iterdir())
+        return f"a folder with {', '.join(names[:5]) or 'nothing in it'}{', ...' if len(names) > 5 else ''}"
+    return f"a file of {path.stat().st_size} bytes"
+
+
+def _near(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f", nor does its folder {parent}"
+    near = get_close_matches(path.name, [entry.name for entry in parent.iterdir()], n=1)
+    return f"; did you mean {parent / near[0]}?" if near else f"; {parent} holds nothing of a similar name"
