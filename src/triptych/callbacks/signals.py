@@ -1,7 +1,6 @@
 """A run that is told to stop saves once, at a step boundary, and says so with its exit code."""
 
 import contextlib
-import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -13,8 +12,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from triptych.callbacks.extent import total_steps
 from triptych.rundir.terminal import show_cursor
-
-log = logging.getLogger(__name__)
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -117,9 +114,7 @@ class GracefulStop(Callback):
         if self._stopping is None or step == 0 or self._checkpoints.last_step != step or step == total_steps(trainer):
             return
         folder = self._checkpoints.folder
-        stopped = RunStopped(self._stopping, step, folder / "last" if folder is not None else None)
-        log.info("Run %s", stopped)
-        raise stopped
+        raise RunStopped(self._stopping, step, folder / "last" if folder is not None else None)
 
     def _agree(self, trainer: Trainer) -> None:
         """Find the signal that some rank has received; the same answer on all ranks."""

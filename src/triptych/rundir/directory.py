@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from triptych.checkpoints.find import find_checkpoint
 from triptych.errors import UserError
 from triptych.rundir.files import write_atomic
 
@@ -99,6 +100,19 @@ class RunDirectory:
     def report(self) -> Path:
         """One page with the pictures, the numbers and the config."""
         return self.path / "report.html"
+
+    def last_checkpoint(self) -> Path:
+        """The verified step folder to go on from.
+
+        Raises:
+            UserError: there is none yet, or it is damaged.
+        """
+        if not any(self.checkpoints.glob("*")):
+            raise UserError(
+                f"'{self.path}' has no checkpoint to go on from: the run ended before its first one. "
+                "Start it again without resume."
+            )
+        return find_checkpoint(self.path)
 
     def write_config(self, text: str) -> None:
         """Write `config.yaml` whole. The caller masks secrets (`Masking.tree`) before it writes the YAML."""
