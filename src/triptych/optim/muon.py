@@ -33,13 +33,16 @@ def muon(
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
     fused: bool | None = None,
+    adamw_lr: float | None = None,
 ) -> "MuonAdamW":
     """Muon over the matrices inside the model's blocks, AdamW over the rest (embeddings, kernels, head, all vectors).
 
-    `betas`, `eps` and `fused` are AdamW's, the others Muon's or both's. The groups are named `muon`, `decay`,
+    `betas`, `eps`, `fused` and `adamw_lr` (None: `lr`) are AdamW's, `momentum`, `nesterov` and `ns_steps` Muon's. The groups are named `muon`, `decay`,
     `no_decay`.
     """
     check_adam(lr, betas, eps, weight_decay)
+    if adamw_lr is not None and not adamw_lr > 0:
+        raise UserError(f"optimizer.adamw_lr is {adamw_lr}, but must be above 0; null takes optimizer.lr, {lr}")
     if not 0 <= momentum < 1:
         raise UserError(f"optimizer.momentum is {momentum}, but must be at least 0 and below 1")
     if not 1 <= ns_steps < 100:
@@ -64,7 +67,11 @@ def muon(
     return MuonAdamW(
         BatchedMuon(hidden, matrices, lr=lr, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps),
         torch.optim.AdamW(
-            rest, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=choose_fused(parameters, fused) or None
+            rest,
+            lr=lr if adamw_lr is None else adamw_lr,
+            betas=(betas[0], betas[1]),
+            eps=eps,
+            fused=choose_fused(parameters, fused) or None,
         ),
     )
 
