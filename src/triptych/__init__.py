@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from triptych.checkpoints.load import export, load
-    from triptych.create import create
+    from triptych.presets import create
 
 __all__ = ["create", "export", "load"]
 
@@ -17,7 +17,7 @@ __all__ = ["create", "export", "load"]
 def __getattr__(name: str) -> object:
     # torch takes seconds to import: help and listing must not wait for it
     if name == "create":
-        from triptych.create import create
+        from triptych.presets import create
 
         return create
     if name in ("load", "export"):

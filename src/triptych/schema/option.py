@@ -74,4 +74,5 @@ def near(word: str, known: list[str], count: int = 3) -> list[str]:
     """Known words that a typing mistake could have meant, best first."""
     lowered = {item.lower(): item for item in known}
     close = difflib.get_close_matches(word.lower(), list(lowered), n=count, cutoff=0.6)
-    return [lowered[item] for item in close]
+    begun = sorted(item for item in lowered if word and item.startswith(word.lower()))
+    return [lowered[item] for item in dict.fromkeys([*close, *begun])][:count]

@@ -34,7 +34,7 @@ def create(preset: str, num_classes: int | None = None, channels: int | None = N
     words = [f"model={preset}", *(f"model{'/' if '/' in key else '.'}{key}={_word(value)}" for key, value in (overrides or {}).items())]
     try:
         config = messages.compose_plain("train", words)
-        check(config)
+        check(config.model)
         model = OmegaConf.to_container(config.model, resolve=True)
     except messages.COMPOSITION_ERRORS as error:
         raise UserError(messages.explain(error, "train", words)) from error
