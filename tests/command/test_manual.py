@@ -1,8 +1,8 @@
 """Help says meaning, type, default and range of every field, fast, and nearly right words are understood."""
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -27,7 +27,8 @@ def test_every_field_of_the_default_run_is_documented() -> None:
     fields = documented(config)
     keys = [key for key in messages.flatten(config) if not key.split(".")[-1].startswith("_")]
     parents = {key.rpartition(".")[0] for key in keys}
-    undocumented = [key for key in keys if key not in fields and key not in parents and messages.OmegaConf.select(config, key) is not None]
+    parts = {"ema", "data.train", "objective.mix"}  # empty choices of a group have no fields of their own
+    undocumented = [key for key in keys if key not in fields and key not in parents | parts]
     assert not undocumented
     assert all(len(field.help) > 10 for field in fields.values())
 
@@ -50,14 +51,15 @@ def test_near_misses_are_named(words: list[str], message: str) -> None:
         manual.manual(words)
 
 
-def test_help_answers_within_a_second_and_a_half_on_a_busy_machine() -> None:
-    # A second is promised on a quiet machine; the best of five leaves other processes out of the measure.
+def test_help_takes_less_than_a_second_of_processor_time() -> None:
+    # Wall time depends on what else the machine does; the best of three leaves out a cold cache.
     times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "triptych.cli", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - begin)
-    assert min(times) < 1.5
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "triptych.cli", "train", "--help"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 1.0
 
 
 def test_ls_show_and_cp(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,7 +171,7 @@ class VisionTower(Part):
     _target_: str = "triptych.towers.vision.VisionTower"
     image_size: Any = option("side of the images in pixels, or height and width")
     dim: int = option("width of the tokens", range=Range(least=1))
-    depth: int = option("blocks", range=Range(least=1))
+    depth: int = option("number of blocks", range=Range(least=1))
     patch: Patch = field(default_factory=Patch)
     mixer: Part = field(default_factory=Part)
     feedforward: Part = field(default_factory=Part)
