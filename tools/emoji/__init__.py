@@ -1,0 +1,1 @@
+"""Parts of the builder of `data/emoji`: packages, concepts, names, drawings, splits, shards, documents."""
