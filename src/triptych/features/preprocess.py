@@ -1,5 +1,6 @@
 """What a vision model wants of its input: the settings that travel with its weights."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,15 +13,17 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+MODES = ("center", "squash", "border")
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize so that ``crop`` of the shorter side is left by the centre crop to ``image_size`` (height, width,
-    pixels), scale to 0..1, normalise by ``mean`` and ``std`` of each channel (in 0..1). Callable on a PIL image or a
-    uint8 tensor.
+    """Resize, cut to ``image_size`` (height, width, pixels), scale to 0..1, normalise each channel by ``mean`` and
+    ``std`` (in 0..1). Callable on a PIL image or a uint8 tensor.
 
-    The resizing rule is timm's: the image is scaled to cover ``image_size / crop``, keeping its proportions.
+    Resizing follows timm's evaluation transform, in three modes. "center": keep proportions, cover ``image_size /
+    crop``, cut out the centre. "squash": stretch to ``image_size / crop``, cut out the centre. "border": keep
+    proportions, fit into ``image_size / crop``, pad with the mean.
     """
 
     image_size: tuple[int, int]
@@ -28,10 +31,18 @@ class Preprocess:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: str = "bicubic"
     crop: float = 0.9
+    mode: str = "center"
 
     def __post_init__(self) -> None:
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation is {self.interpolation!r}; it must be one of {', '.join(INTERPOLATIONS)}.")
+        # Lists come from configs and JSON.
+        for name in ("image_size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, value, allowed in (
+            ("interpolation", self.interpolation, INTERPOLATIONS),
+            ("mode", self.mode, MODES),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}; they must agree.")
         if not 0 < self.crop <= 1:
@@ -42,15 +53,39 @@ class Preprocess:
     ) -> Float[Tensor, "*batch channels out_height out_width"]:
         """The image, or batch of images, as the model takes it: float32, normalised."""
         if isinstance(image, Image):
-            image = TF.pil_to_tensor(image.convert("L" if len(self.mean) == 1 else "RGB"))
-        if image.dtype != torch.uint8:
-            raise ValueError(f"Preprocessing takes uint8 pixels (0 to 255), not {image.dtype}.")
-        height, width = image.shape[-2:]
-        ratio = max(wanted / self.crop / have for wanted, have in zip(self.image_size, (height, width), strict=True))
-        scaled = [max(wanted, int(have * ratio)) for wanted, have in zip(self.image_size, (height, width), strict=True)]
-        if self.interpolation == "lanczos" or scaled != [height, width]:
-            image = TF.resize(image, scaled, InterpolationMode(self.interpolation), antialias=True)
-        return self.normalise(TF.center_crop(image, list(self.image_size)))
+            image = image.convert("L" if len(self.mean) == 1 else "RGB")
+            have = (image.height, image.width)
+        else:
+            if image.dtype != torch.uint8:
+                raise ValueError(f"Preprocessing takes uint8 pixels (0 to 255), not {image.dtype}.")
+            have = (image.shape[-2], image.shape[-1])
+        return self.normalise(self._cut(image, have))
+
+    def _cut(self, image: Any, have: tuple[int, int]) -> Tensor:
+        # A PIL image is resized by PIL and a tensor by torchvision, which differ in the last digit, as they do in timm.
+        cut = TF.resize(image, self._resized(have), InterpolationMode(self.interpolation), antialias=True)
+        if self.mode == "border":
+            cut = self._pad(cut)
+        cut = TF.center_crop(cut, list(self.image_size))
+        return TF.pil_to_tensor(cut) if isinstance(cut, Image) else cut
+
+    def _resized(self, have: tuple[int, int]) -> list[int]:
+        wanted = [math.floor(size / self.crop) for size in self.image_size]
+        if self.mode == "squash":
+            return wanted
+        if self.mode == "center" and wanted[0] == wanted[1]:
+            # torchvision's shorter-side rule, which cuts where the other branch rounds.
+            short = min(have)
+            return [wanted[0] if size == short else int(wanted[0] * size / short) for size in have]
+        ratios = [size / target for size, target in zip(have, wanted, strict=True)]
+        ratio = max(ratios) if self.mode == "border" else min(ratios)
+        return [max(1, round(size / ratio)) for size in have]
+
+    def _pad(self, image: Any) -> Any:
+        height, width = TF.get_size(image)
+        down, right = max(0, self.image_size[0] - height), max(0, self.image_size[1] - width)
+        fill = [float(round(255 * value)) for value in self.mean]
+        return TF.pad(image, [right // 2, down // 2, right - right // 2, down - down // 2], fill=fill)
 
     def normalise(
         self, image: UInt8[Tensor, "*batch channels height width"]
@@ -67,5 +102,4 @@ class Preprocess:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
         """The inverse of `to_dict`. Raises TypeError for an unknown key."""
-        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**plain)
+        return cls(**values)

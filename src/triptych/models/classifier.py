@@ -1,6 +1,7 @@
 """A tower with a linear head over classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +12,11 @@ from triptych.towers.vision import VisionTower
 
 
 class Classifier(nn.Module):
-    """Images to class logits. ``preprocess`` says what the tower wants of its images, and travels with the weights."""
+    """Images to class logits. ``preprocess`` says what the tower wants of its images, and travels with the weights;
+    ``config`` is the plain description that it was built from, where there is one.
+    """
+
+    config: dict[str, Any] | None = None
 
     def __init__(self, tower: VisionTower, num_classes: int, preprocess: Preprocess | None = None) -> None:
         super().__init__()
