@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,7 @@ class Crew:
         return DataLoader(
             samples,
             batch_size=None,
+            collate_fn=_as_it_is,
             sampler=self._steps,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
@@ -76,8 +78,9 @@ class Crew:
                 parcel = next(fetched)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                # The latter two: a batch too large for the buffers was on its way when its worker died.
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
                 raise WorkerDeath(str(error), [index for index in self._reading.tolist() if index >= 0]) from error
             yield parcel
@@ -91,6 +94,11 @@ class _Steps(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.steps)
+
+
+def _as_it_is(fetched: Any) -> Any:
+    """torch's default would go through the whole parcel and turn its tuples to lists."""
+    return fetched
 
 
 def _start_worker(worker: int) -> None:

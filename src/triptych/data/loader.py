@@ -26,30 +26,38 @@ class BadSamples:
 
     Args:
         size: samples of the data set.
-        max_fraction: of samples seen; more end the run.
+        max_fraction: of the samples seen; more end the run.
     """
 
     def __init__(self, size: int, max_fraction: float | int) -> None:
         self.max_fraction = max_fraction
-        self.count = 0
-        self.seen = 0
-        self._floor = min(size, FEW_SAMPLES)
-        self._named: dict[int, Failure] = {}
+        self._size = size
+        self._visits = 0
+        self._failures: dict[int, Failure] = {}
 
-    def report(self, failures: tuple[Failure, ...], seen: int) -> None:
-        """Add one batch's failures; each sample is named in the log the first time.
+    @property
+    def count(self) -> int:
+        """Different samples that could not be read."""
+        return len(self._failures)
+
+    @property
+    def seen(self) -> int:
+        """Different samples that were tried: epochs visit the same ones again."""
+        return min(self._visits, self._size)
+
+    def report(self, failures: tuple[Failure, ...], visits: int) -> None:
+        """Add what one batch of `visits` samples met; each bad sample is named in the log the first time.
 
         Raises:
             UserError: the share of bad samples is above the limit.
         """
-        self.seen += seen
-        self.count += len(failures)
+        self._visits += visits
         for failure in failures:
-            if failure.sample not in self._named:
-                self._named[failure.sample] = failure
+            if failure.sample not in self._failures:
+                self._failures[failure.sample] = failure
                 log.warning("skipped sample %d, %s: %s", failure.sample, failure.name, failure.reason)
-        if self.count > self.max_fraction * max(self.seen, self._floor):
-            first = "; ".join(f"{failure.name}: {failure.reason}" for failure in list(self._named.values())[:3])
+        if self.count > self.max_fraction * max(self.seen, min(self._size, FEW_SAMPLES)):
+            first = "; ".join(f"{failure.name}: {failure.reason}" for failure in list(self._failures.values())[:3])
             raise UserError(
                 f"{self.count} of {self.seen} samples seen ({self.count / self.seen:.1%}) could not be read, above "
                 f"data.max_bad_fraction={self.max_fraction}. First: {first}. Mend or remove them, or raise the limit"
@@ -160,12 +168,17 @@ class StepLoader:
     def _unpack(self, fetched: Fetched, ring: BufferRing | None) -> dict[str, Tensor] | None:
         if fetched.error is not None:
             raise UserError(fetched.error)
-        batch = dict(fetched.batch) if fetched.batch is not None else None
-        if batch is not None and fetched.slot is not None and ring is not None:
-            batch["image"] = ring.hand_out(fetched.slot, fetched.shape)
+        images = fetched.images
+        if fetched.labels is not None and isinstance(images, int) and ring is not None:
+            images = ring.hand_out(images, fetched.shape)
         self.bad.report(fetched.failures, fetched.seen)
-        if batch is None and self.training:
-            raise UserError(f"none of the {len(self.source)} samples can be read; the log names them")
-        if batch is not None and self._pin:
-            batch = {key: value.pin_memory() for key, value in batch.items()}
-        return batch
+        if fetched.labels is None or fetched.indices is None or not isinstance(images, Tensor):
+            if self.training:
+                raise UserError(f"none of the {len(self.source)} samples can be read; the log names them")
+            return None
+        batch = {
+            "image": images,
+            "label": torch.from_numpy(fetched.labels),
+            "index": torch.from_numpy(fetched.indices),
+        }
+        return {key: value.pin_memory() for key, value in batch.items()} if self._pin else batch

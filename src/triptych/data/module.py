@@ -84,6 +84,7 @@ class ImageData(LightningDataModule):
         self.max_bad_fraction = max_bad_fraction
         self.cache = cache
         self.stop_step: int | None = None
+        self._bad: dict[int, BadSamples] = {}
         self._start_step = 0
         self._train_loader: StepLoader | None = None
 
@@ -121,6 +122,11 @@ class ImageData(LightningDataModule):
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the training samples."""
         return self.order.steps_per_epoch
+
+    @property
+    def skipped(self) -> int:
+        """Different samples, of all loaders, that could not be read so far."""
+        return sum(bad.count for bad in self._bad.values())
 
     @property
     def validation_names(self) -> list[str]:
@@ -170,7 +176,8 @@ class ImageData(LightningDataModule):
 
     def _loader(self, source: Source, order: Order, transform: Transform, training: bool) -> StepLoader:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        bad = BadSamples(len(source), self.max_bad_fraction)
+        # One count a data set, however often Lightning asks for its loader.
+        bad = self._bad.setdefault(id(source), BadSamples(len(source), self.max_bad_fraction))
         shape = (self.channels, *self.image_size)
         return StepLoader(source, order, transform, shape, bad, self.workers, training, rank, world_size)
 

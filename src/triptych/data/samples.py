@@ -1,8 +1,10 @@
 """One step's samples, read, augmented and stacked: the work of a loader worker."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -27,17 +29,22 @@ class Failure(NamedTuple):
 class Fetched(NamedTuple):
     """What a worker sends for one step.
 
+    Labels and indices go as NumPy arrays, whose bytes travel with the message: a tensor would be fetched from the
+    worker by a second connection, which fails where the worker has died meanwhile.
+
     Attributes:
-        batch: tensors of the batch; without `image` where that lies in `slot`; None where no sample could be read.
-        slot: buffer that holds the images, or None.
+        labels: int64 `(batch,)` or float32 `(batch, classes)`; None where no sample could be read.
+        indices: int64 `(batch,)`.
+        images: a buffer's slot that holds them, or, where none was free, the images themselves.
         shape: of the images.
         failures: samples that could not be read.
         seen: samples tried.
         error: a user's mistake that ends the run, as its message.
     """
 
-    batch: dict[str, Tensor] | None
-    slot: int | None = None
+    labels: np.ndarray | None = None
+    indices: np.ndarray | None = None
+    images: int | Tensor = 0
     shape: tuple[int, ...] = ()
     failures: tuple[Failure, ...] = ()
     seen: int = 0
@@ -88,7 +95,7 @@ class StepSamples(Dataset[Fetched]):
                 return self._fetch(step)
             except UserError as error:
                 # Raised again in the main process: a worker's exception would arrive wrapped in its traceback.
-                return Fetched(None, error=str(error))
+                return Fetched(error=str(error))
 
     def _fetch(self, step: int) -> Fetched:
         epoch = self.order.epoch(step)
@@ -112,7 +119,7 @@ class StepSamples(Dataset[Fetched]):
             seen += len(indices)
             if read or not indices:
                 return self._stacked(images, labels, read)._replace(failures=tuple(failures), seen=seen)
-        return Fetched(None, failures=tuple(failures), seen=seen)
+        return Fetched(failures=tuple(failures), seen=seen)
 
     def _sample(self, index: int, epoch: int) -> tuple[Tensor, Label]:
         worker = get_worker_info()
@@ -130,27 +137,25 @@ class StepSamples(Dataset[Fetched]):
         return image, label
 
     def _stacked(self, images: list[Tensor], labels: list[Label], indices: list[int]) -> Fetched:
-        batch = {"label": _labels(labels), "index": torch.tensor(indices, dtype=torch.int64)}
         shape = (len(images), *self.shape)
         worker = get_worker_info()
         slot = self.ring.take(worker.id if worker is not None else 0) if self.ring is not None and images else None
         if self.ring is not None and slot is not None:
             self.ring.fill(slot, images)
-        elif images:
-            batch["image"] = collate(images)
+            stacked = slot
         else:
-            batch["image"] = torch.empty(shape, dtype=torch.uint8)
-        return Fetched(batch, slot, shape)
+            stacked = collate(images) if images else torch.empty(shape, dtype=torch.uint8)
+        return Fetched(_labels(labels), np.array(indices, dtype=np.int64), stacked, shape)
 
 
-def _labels(labels: list[Label]) -> Tensor:
+def _labels(labels: list[Label]) -> np.ndarray:
     if labels and isinstance(labels[0], Tensor):
-        return torch.stack([label for label in labels if isinstance(label, Tensor)])
-    return torch.tensor(labels, dtype=torch.int64)
+        return np.stack([label.numpy() for label in labels if isinstance(label, Tensor)])
+    return np.array(labels, dtype=np.int64)
 
 
 @contextmanager
-def untouched_generator():
+def untouched_generator() -> Iterator[None]:
     """torch's default CPU generator comes out as it went in: without workers, the model's draws share it."""
     state = torch.default_generator.get_state()
     try:

@@ -10,7 +10,6 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -91,13 +90,13 @@ def unpack(shard: Path) -> tuple[bytes, ShardIndex]:
         raise UserError(f"shard {shard} cannot be unpacked ({error}): copy or build it again") from error
     if len(content) > LARGEST_UNPACKED:
         raise UserError(
-            f"shard {shard} is more than {LARGEST_UNPACKED >> 20} MiB unpacked; compressed shards are kept in memory, so "
-            "unpack it first (gunzip), and it will be read at random from the disk"
+            f"shard {shard} is more than {LARGEST_UNPACKED >> 20} MiB unpacked; compressed shards are kept in memory, "
+            "so unpack it first (gunzip), and it will be read at random from the disk"
         )
     return content, _scan(shard, io.BytesIO(content), len(content))
 
 
-def _scan(shard: Path, file: BinaryIO, total: int) -> ShardIndex:
+def _scan(shard: Path, file: io.BufferedIOBase, total: int) -> ShardIndex:
     keys: list[str] = []
     kinds: dict[str, int] = {}
     rows: list[tuple[int, int, int, int]] = []
@@ -106,8 +105,8 @@ def _scan(shard: Path, file: BinaryIO, total: int) -> ShardIndex:
             for member in archive:
                 if not member.isreg() or member.sparse is not None:
                     continue
-                folder, _, file = member.name.rpartition("/")
-                stem, dot, ending = file.partition(".")
+                folder, _, name = member.name.rpartition("/")
+                stem, dot, ending = name.partition(".")
                 if not stem or not dot:
                     continue
                 if member.offset_data + member.size > total:
@@ -123,8 +122,8 @@ def _scan(shard: Path, file: BinaryIO, total: int) -> ShardIndex:
                 rows.append((len(keys) - 1, kind, member.offset_data, member.size))
     except tarfile.ReadError as error:
         raise UserError(
-            f"shard {shard} ({total} bytes) is not a readable tar ({error}): a damaged one must be copied or built again, "
-            "a compressed one needs a name that ends in .tar.gz"
+            f"shard {shard} ({total} bytes) is not a readable tar ({error}): a damaged one must be copied or built "
+            "again, a compressed one needs a name that ends in .tar.gz"
         ) from error
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     return ShardIndex(
@@ -140,7 +139,7 @@ def _scan(shard: Path, file: BinaryIO, total: int) -> ShardIndex:
 def _read(place: Path, stamp: tuple[int, ...]) -> ShardIndex | None:
     """The index kept at `place`; None where there is none, or a stale or broken one."""
     try:
-        with np.load(place, allow_pickle=False) as kept:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if tuple(kept["stamp"].tolist()) != stamp:
                 return None
             return ShardIndex(

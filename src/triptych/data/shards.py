@@ -16,7 +16,7 @@ from torch import Tensor
 
 from triptych.data.decode import EXTENSIONS, decode_image
 from triptych.data.files import require_folder, suggest
-from triptych.data.shard_index import COMPRESSED, ShardIndex, load_index, unpack
+from triptych.data.shard_index import COMPRESSED, SUFFIX, ShardIndex, load_index, unpack
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 
@@ -34,7 +34,8 @@ class ShardSource:
 
     Args:
         root: folder of the shards.
-        shards: pattern of file names in it, such as `train-*.tar`; they are read in the order of their names.
+        shards: pattern of file names in it, such as `train-*.tar`; they are read in the order of their names. Those
+            that end in `.tar.gz` are unpacked in memory.
         label: field of the `.json` member, or `cls` or `txt` for that member's text. A class name, a number that
             counts in `classes`, or, where `multilabel`, a list of either.
         classes: class names. None takes them from `info.json` in the folder (a list under `classes`, under the label's
@@ -58,9 +59,9 @@ class ShardSource:
         if "://" in root or root.startswith("pipe:"):
             raise UserError(f"data root {root!r} is not a local folder: copy the shards to a disk of this machine")
         folder = require_folder(root, "shard folder")
-        self.paths = sorted(folder.glob(shards))
+        self.paths = sorted(path for path in folder.glob(shards) if not path.name.endswith(SUFFIX))
         if not self.paths:
-            tars = sorted(entry.name for entry in folder.glob("*.tar*"))
+            tars = sorted(entry.name for entry in folder.glob("*.tar*") if not entry.name.endswith(SUFFIX))
             raise UserError(f"no file in {folder.resolve()} matches {shards!r}{suggest(shards, tars)}")
         self.label = label
         self.multilabel = multilabel
@@ -131,10 +132,10 @@ class ShardSource:
         return image, self._target(self._label_value(index))
 
     def _bytes(self, shard: int, offset: int, size: int) -> bytes:
-        # Positions are given to each read, so a descriptor that a fork shares would do; but one that a worker opened
-        # is its own to close, and a copy in another process must not trust numbers that mean nothing there.
         if shard in self._unpacked:
             return self._unpacked[shard][offset : offset + size]
+        # Positions are given to each read, so a descriptor that a fork shares would do; but one that a worker opened
+        # is its own to close, and a copy in another process must not trust numbers that mean nothing there.
         if self._process != os.getpid():
             self._files, self._process = {}, os.getpid()
         if shard not in self._files:

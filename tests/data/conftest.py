@@ -1,0 +1,113 @@
+"""Small data sets on disk, in each layout, that the tests of this room share."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from triptych.data.source import BadSample
+
+
+def picture(number: int, size: int = 12) -> Image.Image:
+    """A small image whose pixels differ from those of every other number."""
+    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (size, size, 3), dtype=np.uint8))
+
+
+def encoded(image: Image.Image, kind: str = "png") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, {"jpg": "jpeg"}.get(kind, kind))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    """`png(number)`: a file whose pixels are those of `pixels(number)`."""
+    return lambda number, size=12: encoded(picture(number, size))
+
+
+@pytest.fixture
+def pixels() -> Callable[[int], Tensor]:
+    return lambda number: torch.from_numpy(np.array(picture(number))).permute(2, 0, 1)
+
+
+@pytest.fixture
+def write_tar() -> Callable[[Path, dict[str, bytes]], Path]:
+    """`write_tar(path, {member: content})`."""
+
+    def write(path: Path, members: dict[str, bytes]) -> Path:
+        with tarfile.open(path, "w") as archive:
+            for name, content in members.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def shards(tmp_path: Path, write_tar: Callable[[Path, dict[str, bytes]], Path]) -> Path:
+    """Two shards of four samples with fields `group` and `tags`; sample i is `picture(i)` of group "abc"[i % 3]."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for shard in range(2):
+        members = {}
+        for number in range(4 * shard, 4 * shard + 4):
+            fields: dict[str, Any] = {"group": "abc"[number % 3], "tags": ["x", "y"][: number % 3], "caption": "é"}
+            members[f"{number:06d}.png"] = encoded(picture(number))
+            members[f"{number:06d}.json"] = json.dumps(fields).encode()
+        write_tar(folder / f"train-{shard:06d}.tar", members)
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
+    """`image_folder({"train/cat": 3, ...})` writes that many images into each folder and gives the root."""
+
+    def write(counts: dict[str, int]) -> Path:
+        root = tmp_path / "images"
+        number = 0
+        for name, count in counts.items():
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for _ in range(count):
+                (root / name / f"{number}.png").write_bytes(encoded(picture(number)))
+                number += 1
+        return root
+
+    return write
+
+
+class Numbers:
+    """A source in memory: image `index` is filled with `index`; the samples in `bad` cannot be read."""
+
+    multilabel = False
+
+    def __init__(self, size: int, bad: Sequence[int] = (), image_size: int = 4) -> None:
+        self.classes = ["even", "odd"]
+        self.size = size
+        self.bad = set(bad)
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def name(self, index: int) -> str:
+        return f"number {index}"
+
+    def read(self, index: int) -> tuple[Tensor, int]:
+        if index in self.bad:
+            raise BadSample("it is bad")
+        return torch.full((3, self.image_size, self.image_size), index % 256, dtype=torch.uint8), index % 2
+
+
+@pytest.fixture
+def numbers() -> type[Numbers]:
+    return Numbers
