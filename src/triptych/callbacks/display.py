@@ -91,16 +91,18 @@ class PlainDisplay:
         self._wait = _PLAIN_FIRST
 
     def due(self, now: float, done: int, total: int | None) -> bool:
-        """Every tenth of the whole, or every half minute, later more seldom."""
-        if self._mark is None or done < self._mark:
+        """Every tenth of the whole, or every half minute, later more seldom; without a total only by time."""
+        if total and self._mark is None:
             self._mark = done
-        if total and done - self._mark >= total * _PLAIN_SHARE:
+        tenth = bool(total) and done - (self._mark or 0) >= (total or 0) * _PLAIN_SHARE
+        if tenth or now - self._printed >= self._wait:
+            self._mark = done if total else self._mark
             return True
-        return now - self._printed >= self._wait
+        return False
 
     def show(self, status: Status, now: float) -> None:
         """Print one line."""
-        self._printed, self._mark = now, status.done
+        self._printed = now
         self._wait = max(_PLAIN_SECONDS, _PLAIN_GROWTH * (now - self._begun))
         self.line("  ".join((f"{status.label} {status.count}", *status.facts)))
 

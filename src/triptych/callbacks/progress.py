@@ -1,21 +1,19 @@
 """What one sees while a run trains: loss, speed, waiting for data and the time left."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, Timer
 from rich.console import Console
+from torch import Tensor
 
 from triptych.callbacks import words
 from triptych.callbacks.display import Display, Status, display
 from triptych.callbacks.extent import epoch_of, steps_per_epoch, total_steps
 from triptych.callbacks.throughput import LoaderClock, Throughput, batch_size
 from triptych.rundir.terminal import console
-
-_SHOWN = {"train/loss": "loss", "lr": "lr"}
-
 
 class RunProgress(ProgressBar):
     """Progress of a run; takes the place of Lightning's bar.
@@ -74,7 +72,7 @@ class RunProgress(ProgressBar):
             return
         now, step, total = self._clock(), trainer.global_step, total_steps(trainer)
         if self._display.due(now, step, total):
-            self._facts = self._train_facts(trainer, total)
+            self._facts = self._train_facts(trainer, total, outputs)
             self._display.show(Status("training", step, total, self._facts), now)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -151,17 +149,24 @@ class RunProgress(ProgressBar):
         now = self._clock()
         counts = batches if isinstance(batches, list) else [batches]
         total = int(sum(counts)) if sum(counts) < float("inf") else None
-        if self._display.due(now, self._validated, total):
+        # No total: where lines stay, a validation is no reason for one.
+        if self._display.due(now, self._validated, None):
             self._display.show(Status(label, self._validated, total, self._facts), now)
 
     def _results(self, trainer: Trainer, prefix: str) -> list[tuple[str, Any]]:
         metrics = trainer.callback_metrics
         return [(name, metrics[name]) for name in metrics if name.startswith(f"{prefix}/")]
 
-    def _train_facts(self, trainer: Trainer, total: int | None) -> tuple[str, ...]:
+    def _train_facts(self, trainer: Trainer, total: int | None, outputs: Any) -> tuple[str, ...]:
         facts = [f"epoch {epoch_of(trainer):.1f}"] if steps_per_epoch(trainer) else []
         metrics = trainer.callback_metrics
-        facts += [f"{short} {words.value(float(metrics[name]))}" for name, short in _SHOWN.items() if name in metrics]
+        # The loss of this very step, where the module returns it; what it logs may be many steps old.
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        loss = loss if isinstance(loss, Tensor) and loss.numel() == 1 else metrics.get("train/loss")
+        if loss is not None:
+            facts.append(f"loss {words.value(float(loss))}")
+        if "lr" in metrics:
+            facts.append(f"lr {words.value(float(metrics['lr']))}")
         recent = self._throughput.recent
         if recent is None:
             return tuple(facts)
