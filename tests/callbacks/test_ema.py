@@ -88,16 +88,16 @@ def test_swapping_twice_gives_back_every_bit_and_keeps_addresses() -> None:
 
 
 def test_a_shared_weight_is_averaged_once_and_named_twice() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    model[1].weight = model[0].weight
-    ema = EMA(model, decay=0.5, warmup=False)
-    start = model[0].weight.detach().clone()
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.weight = first.weight
+    ema = EMA(nn.Sequential(first, second), decay=0.5, warmup=False)
+    start = first.weight.detach().clone()
     with torch.no_grad():
-        model[0].weight.add_(1.0)
+        first.weight.add_(1.0)
     ema.update(1)
     state = ema.state_dict()
     torch.testing.assert_close(state["0.weight"], start + 0.5)
-    assert state["1.weight"] is state["0.weight"] or torch.equal(state["1.weight"], state["0.weight"])
+    assert torch.equal(state["1.weight"], state["0.weight"])
 
 
 def test_a_model_moved_after_the_start_is_still_the_one_that_is_swapped() -> None:
@@ -118,7 +118,7 @@ def test_a_decay_out_of_range_is_refused(decay: float) -> None:
 
 
 def test_half_precision_weights_are_refused() -> None:
-    with pytest.raises(UserError, match="needs float32 weights, but 1.weight is torch.bfloat16"):
+    with pytest.raises(UserError, match=r"needs float32 weights, but 1\.weight is torch\.bfloat16"):
         EMA(make_model().bfloat16())
 
 
@@ -138,8 +138,17 @@ class SaveDuringValidation(Callback):
         self.path = path
         self.seen: dict[str, Tensor] = {}
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self.seen = clone(pl_module.model.state_dict())  # pyright: ignore[reportCallIssue]
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(pl_module, ClassificationObjective)
+        self.seen = clone(pl_module.model.state_dict())
         trainer.save_checkpoint(self.path)
 
 
