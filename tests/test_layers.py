@@ -39,7 +39,9 @@ def test_room_imports_only_from_below(path: Path) -> None:
     here = room(path)
     for other in imports(path) - {here}:
         below = LAYERS[other] < LAYERS[here] or (here, other) in MAY_IMPORT_BESIDE
-        assert below, f"{path.relative_to(SOURCE)} ({here}, layer {LAYERS[here]}) imports {other} (layer {LAYERS[other]})"
+        assert below, (
+            f"{path.relative_to(SOURCE)} ({here}, layer {LAYERS[here]}) imports {other} (layer {LAYERS[other]})"
+        )
 
 
 @pytest.mark.parametrize("module", ["triptych", "triptych.cli", "triptych.command.manual", "triptych.schema"])

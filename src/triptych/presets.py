@@ -16,7 +16,9 @@ from triptych.schema.option import near
 _DEFAULTS = {"num_classes": 1000, "channels": 3}
 
 
-def create(preset: str, num_classes: int | None = None, channels: int | None = None, overrides: dict[str, Any] | None = None) -> nn.Module:
+def create(
+    preset: str, num_classes: int | None = None, channels: int | None = None, overrides: dict[str, Any] | None = None
+) -> nn.Module:
     """A model with random weights, in training mode.
 
     `preset` is a name that `triptych ls models` shows. `num_classes` (1000 if not given) and `channels` (3) are the ones
@@ -31,7 +33,10 @@ def create(preset: str, num_classes: int | None = None, channels: int | None = N
         close = near(preset, list(known))
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise UserError(f"there is no model {preset!r}.{hint} `triptych ls models` lists them")
-    words = [f"model={preset}", *(f"model{'/' if '/' in key else '.'}{key}={_word(value)}" for key, value in (overrides or {}).items())]
+    words = [
+        f"model={preset}",
+        *(f"model{'/' if '/' in key else '.'}{key}={_word(value)}" for key, value in (overrides or {}).items()),
+    ]
     try:
         config = messages.compose_plain("train", words)
         check(config.model)

@@ -16,6 +16,7 @@ from torch import nn
 from triptych.build import RUN_PACKAGES, build
 from triptych.callbacks.checkpointing import Checkpointing
 from triptych.callbacks.metrics import MetricsLogger
+from triptych.callbacks.pictures import RunPictures
 from triptych.callbacks.position import Position
 from triptych.callbacks.progress import RunProgress
 from triptych.callbacks.recipe import Recipe
@@ -34,14 +35,20 @@ log = logging.getLogger("triptych.run")
 
 def train(config: DictConfig) -> int:
     """Trains as `config` (the schema's `Train`) says, in a new run directory or, with `resume`, in an old one; the exit code."""
-    run = RunDirectory.open(config.resume) if config.resume else RunDirectory.create(config.output, config.task, config.name)
+    run = (
+        RunDirectory.open(config.resume)
+        if config.resume
+        else RunDirectory.create(config.output, config.task, config.name)
+    )
     masking = Masking()
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     with RunLock(run.checkpoints), RunLog(run.log, masking):
         log.info("run directory %s", run.path)
         if not config.resume:
-            run.write_config(yaml.safe_dump(masking.tree({**settings, "resume": None}), sort_keys=False, allow_unicode=True))
+            run.write_config(
+                yaml.safe_dump(masking.tree({**settings, "resume": None}), sort_keys=False, allow_unicode=True)
+            )
         try:
             _Run(settings, run, masking).fit()
         except RunStopped as stop:
@@ -133,10 +140,18 @@ class _Run:
         loggers: list[Logger] = [metrics]
         if self.settings["logger"]:
             loggers.append(build(self.settings["logger"], self.allow)(save_dir=str(self.run.path)))
-        callbacks: list[Callback] = [Position(self.data), self._recipe(), RunProgress(), metrics.recorder, GracefulStop(checkpoint), checkpoint]
+        callbacks: list[Callback] = [
+            Position(self.data),
+            self._recipe(),
+            RunProgress(),
+            metrics.recorder,
+            GracefulStop(checkpoint),
+            checkpoint,
+        ]
         if self.settings["ema"]:
             callbacks.append(build(self.settings["ema"], self.allow))
-        callbacks += [RunSummary(self.run, ["triptych", *sys.argv[1:]], self.settings["seed"])]
+        summary = RunSummary(self.run, ["triptych", *sys.argv], self.settings["seed"])
+        callbacks += [summary, RunPictures(self.run, summary)]
         return Trainer(
             max_epochs=-1,  # one pass of Lightning over all steps: the loader crosses epochs by itself
             max_steps=self.total_steps,
@@ -176,5 +191,6 @@ def _last_good(run: RunDirectory) -> str:
     last = run.checkpoints / "last"
     if not last.exists():
         return "There is no checkpoint yet: lower optimizer.lr or set objective.clip, and start again"
-    return f"The last good checkpoint is {Path(last).resolve()}: lower optimizer.lr and `triptych train resume={run.path}`"
-
+    return (
+        f"The last good checkpoint is {Path(last).resolve()}: lower optimizer.lr and `triptych train resume={run.path}`"
+    )

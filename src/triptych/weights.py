@@ -24,7 +24,9 @@ def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) 
     """
     given = load(path, allow=allow).state_dict()
     own = model.state_dict()
-    new = sorted(name for name in own if name.startswith(HEAD) and (name not in given or given[name].shape != own[name].shape))
+    new = sorted(
+        name for name in own if name.startswith(HEAD) and (name not in given or given[name].shape != own[name].shape)
+    )
     for name in own:
         if name not in new and (name not in given or given[name].shape != own[name].shape):
             there = tuple(given[name].shape) if name in given else "missing"
@@ -36,5 +38,10 @@ def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) 
     if extra:
         raise UserError(f"weights={path} hold {extra[0]} and {len(extra) - 1} more weights that this model lacks")
     model.load_state_dict({**own, **{name: given[name] for name in own if name not in new}})
-    log.info("weights from %s: %d tensors loaded, %s", path, len(own) - len(new), f"new: {', '.join(new)}" if new else "none new")
+    log.info(
+        "weights from %s: %d tensors loaded, %s",
+        path,
+        len(own) - len(new),
+        f"new: {', '.join(new)}" if new else "none new",
+    )
     return new

@@ -56,7 +56,7 @@ def test_help_takes_less_than_a_second_of_processor_time() -> None:
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "triptych.cli", "train", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "triptych.cli", "--help"], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 1.0

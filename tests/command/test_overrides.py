@@ -25,14 +25,22 @@ def test_quote_reads_back_the_same(text: str) -> None:
     assert read_back(f"key={quote(text)}") == text
 
 
-@pytest.mark.parametrize("path", ["/a/b=c", "/a,b", "/a (1)", "ärger/ü", "~/x y", "a:b", "1e3", "007", "true", "[x]", "{a}"])
+@pytest.mark.parametrize(
+    "path", ["/a/b=c", "/a,b", "/a (1)", "ärger/ü", "~/x y", "a:b", "1e3", "007", "true", "[x]", "{a}"]
+)
 def test_paths_are_accepted_as_typed(path: str) -> None:
     (override,) = as_typed([f"data.root={path}"], TEXT)
     assert read_back(override) == path
 
 
 def test_numbers_and_lists_of_other_fields_keep_their_types() -> None:
-    assert [read_back(item) for item in as_typed(["a=3", "a=1e-3", "a=true", "a=[1,2]", "a=null"], TEXT)] == [3, 1e-3, True, [1, 2], None]
+    assert [read_back(item) for item in as_typed(["a=3", "a=1e-3", "a=true", "a=[1,2]", "a=null"], TEXT)] == [
+        3,
+        1e-3,
+        True,
+        [1, 2],
+        None,
+    ]
 
 
 def test_a_sweep_stays_a_sweep_only_with_multirun() -> None:
@@ -52,3 +60,10 @@ def test_a_word_that_is_no_override_is_told() -> None:
 
 def test_dotted_choice_of_a_nested_group_is_understood() -> None:
     assert as_typed(["model.tower.mixer=softmax"], TEXT) == ["model/tower/mixer=softmax"]
+
+
+def test_other_data_leave_the_default_experiment_out() -> None:
+    assert as_typed(["data=folder"], TEXT) == ["data=folder", "~experiment"]
+    assert as_typed(["data=folder", "experiment=emoji"], TEXT) == ["data=folder", "experiment=emoji"]
+    assert as_typed(["experiment=null"], TEXT) == ["~experiment"]
+    assert as_typed(["optimizer.lr=1"], TEXT) == ["optimizer.lr=1"]

@@ -46,3 +46,5 @@ class Position(Callback):
         # Lightning's loggers label rows with this count; a resume at a validation step would leave it one ahead. Counted
         # from 1, a row's step is the number of optimizer steps done when it was measured.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step + 1
+        if trainer.global_step + 1 == trainer.max_steps:
+            trainer.val_check_batch = trainer.max_steps  # a run ends with a validation, wherever its interval falls

@@ -55,7 +55,11 @@ def _group(word: str) -> str:
 
 def _find(word: str) -> Path:
     plain = word.removesuffix(".yaml").replace("=", "/")
-    known = {f"{group}/{choice}": groups.file_of(group, choice) for group in groups.groups() for choice in groups.choices(group)}
+    known = {
+        f"{group}/{choice}": groups.file_of(group, choice)
+        for group in groups.groups()
+        for choice in groups.choices(group)
+    }
     matches = [key for key in known if key == plain or key.endswith(f"/{plain}")]
     if len(matches) == 1:
         return known[matches[0]]

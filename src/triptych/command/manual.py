@@ -18,7 +18,10 @@ _WIDTH = 100
 
 def overview() -> str:
     """Tasks, experiments and the other words of the command."""
-    experiments = [(f"experiment={name}", groups.header(groups.file_of("experiment", name))) for name in groups.choices("experiment")]
+    experiments = [
+        (f"experiment={name}", groups.header(groups.file_of("experiment", name)))
+        for name in groups.choices("experiment")
+    ]
     words = [
         ("help TASK [KEY]", "every setting of a task, or one: meaning, type, default, range"),
         ("ls [GROUP]", "what can be chosen: models, experiments, data, optimizers, ..."),
@@ -61,7 +64,13 @@ def manual(words: list[str]) -> str:
 
 
 def _task_page(task: str, config: DictConfig) -> str:
-    lines = [_summary(groups.tasks()[task]), "", f"usage: triptych {task} [key=value ...]", "", "Groups (GROUP=CHOICE):"]
+    lines = [
+        _summary(groups.tasks()[task]),
+        "",
+        f"usage: triptych {task} [key=value ...]",
+        "",
+        "Groups (GROUP=CHOICE):",
+    ]
     lines += _table((group, ", ".join(groups.choices(group))) for group in groups.groups())
     lines += ["", f"Settings and their defaults (`triptych help {task} KEY` tells more):"]
     lines += _table((f"{key}={_default(config, key)}", field.help) for key, field in documented(config).items())
@@ -77,9 +86,19 @@ def _key_page(task: str, key: str, config: DictConfig) -> str:
     if group in groups.groups():
         chosen = nodes(config).get(key)
         about = (chosen.__doc__ or "").strip().splitlines()[0] if chosen else ""
-        inside = [f"{field.key}={_default(config, field.key)}" for field in fields.values() if field.key.startswith(f"{key}.")]
+        inside = [
+            f"{field.key}={_default(config, field.key)}" for field in fields.values() if field.key.startswith(f"{key}.")
+        ]
         choices = _table((name, groups.header(groups.file_of(group, name))) for name in groups.choices(group))
-        return "\n".join([f"{group}: {about}", "choices:", *choices, "settings of the present choice:", *(f"  {item}" for item in inside)])
+        return "\n".join(
+            [
+                f"{group}: {about}",
+                "choices:",
+                *choices,
+                "settings of the present choice:",
+                *(f"  {item}" for item in inside),
+            ]
+        )
     inside = [field for name, field in fields.items() if name.startswith(f"{key}.")]
     if inside:
         return "\n".join(_table((f"{field.key}={_default(config, field.key)}", field.help) for field in inside))
@@ -91,7 +110,9 @@ def _key_page(task: str, key: str, config: DictConfig) -> str:
 
 def _field_page(field: Documented, config: DictConfig) -> str:
     lines = [field.key, *textwrap.wrap(field.help, _WIDTH, initial_indent="  ", subsequent_indent="  ")]
-    return "\n".join([*lines, f"  type:    {field.type}", f"  default: {_default(config, field.key)}", f"  range:   {field.range}"])
+    return "\n".join(
+        [*lines, f"  type:    {field.type}", f"  default: {_default(config, field.key)}", f"  range:   {field.range}"]
+    )
 
 
 def _default(config: DictConfig, key: str) -> str:

@@ -35,10 +35,20 @@ def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     before = ["", *arguments]
-    return [
-        argument if argument.startswith("-") or last in _WITH_VALUE else _override(argument, text_keys, sweep)
-        for last, argument in zip(before, arguments, strict=False)
-    ]
+    return _without_default_experiment(
+        [
+            argument if argument.startswith("-") or last in _WITH_VALUE else _override(argument, text_keys, sweep)
+            for last, argument in zip(before, arguments, strict=False)
+        ]
+    )
+
+
+def _without_default_experiment(overrides: list[str]) -> list[str]:
+    """Whoever chooses other data wants none of the settings that the default experiment made for its own."""
+    keys = [override.partition("=")[0] for override in overrides]
+    if "data" in keys and "experiment" not in keys and "~experiment" not in keys:
+        return [*overrides, "~experiment"]
+    return overrides
 
 
 def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
@@ -49,6 +59,8 @@ def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
     if value is None:
         return argument
     slashed = key.replace(".", "/")
+    if value == "null" and slashed in groups.groups():
+        return f"~{slashed}"  # Hydra's word for no choice
     if slashed in groups.groups() and slashed != key and value in groups.choices(slashed):
         key = slashed  # model.tower.mixer=softmax chooses from the group, as model/tower/mixer=softmax does
     return f"{sign}{key}={_value(key, value, key in text_keys, sweep)}"

@@ -38,7 +38,9 @@ def check(config: DictConfig) -> None:
     """Raises UserError for a key that nothing would read, and for a value outside the range that its field documents."""
     for place, kind in nodes(config).items():
         node = OmegaConf.select(config, place) if place else config
-        unknown = set(map(str, node)) - {field.name for field in dataclasses.fields(kind)} if kind is not Part else set()
+        unknown = (
+            set(map(str, node)) - {field.name for field in dataclasses.fields(kind)} if kind is not Part else set()
+        )
         if unknown:
             key = f"{place}.{min(unknown)}" if place else min(unknown)
             raise UserError(f"{key} would be ignored: {kind.__name__} has no such setting. Leave out `+{key}=...`")

@@ -17,8 +17,12 @@ class Shards(Part):
     _target_: str = "triptych.data.shards.ShardSource"
     _partial_: bool = True
     shards: str = option("pattern of the tars' names, such as train-*.tar", default="*.tar")
-    label: str = option("field of the json member that holds the class, or `cls` or `txt` for that member", default="cls")
-    classes: list[str] | None = option("class names; null: from info.json in the folder, else all labels that occur", default=None)
+    label: str = option(
+        "field of the json member that holds the class, or `cls` or `txt` for that member", default="cls"
+    )
+    classes: list[str] | None = option(
+        "class names; null: from info.json in the folder, else all labels that occur", default=None
+    )
     multilabel: bool = option("labels are lists of classes", default=False)
     channels: int = option("3 for RGB, 1 for grey", default=3, range=Range(choices=(1, 3)))
 
@@ -31,7 +35,9 @@ class Folder(Part):
     _partial_: bool = True
     split: str = option("which part to read", default="train", range=Range(choices=("train", "validation", "test")))
     validation_fraction: float = option(
-        "share of each class held back for validation where no folder val, valid or validation exists", default=0.1, range=Range(above=0, below=1)
+        "share of each class held back for validation where no folder val, valid or validation exists",
+        default=0.1,
+        range=Range(above=0, below=1),
     )
     classes: list[str] | None = option("class names; null: the folders' names", default=None)
     channels: int = option("3 for RGB, 1 for grey", default=3, range=Range(choices=(1, 3)))
@@ -63,7 +69,9 @@ class CentreCrop(Part):
 
     _target_: str = "triptych.data.transforms.CentreCrop"
     image_size: Any = option("of the result: one number, or height and width", default="${data.image_size}")
-    crop_fraction: float = option("the crop's part of the resized image (timm's crop_pct)", default=1.0, range=Range(above=0, most=1))
+    crop_fraction: float = option(
+        "the crop's part of the resized image (timm's crop_pct)", default=1.0, range=Range(above=0, most=1)
+    )
     interpolation: str = option("of the resize", default="bicubic", range=_INTERPOLATIONS)
 
 
@@ -75,7 +83,9 @@ class RandomResizedCrop(Part):
     image_size: Any = option("of the result: one number, or height and width", default="${data.image_size}")
     scale: list[float] = option("least and largest part of the image's area", default=[0.35, 1.0])
     ratio: list[float] = option("least and largest width over height", default=[0.75, 1.3333333333333333])
-    flip: float = option("probability of a mirror image; 0 where left and right mean something", default=0.5, range=_PROBABILITY)
+    flip: float = option(
+        "probability of a mirror image; 0 where left and right mean something", default=0.5, range=_PROBABILITY
+    )
     interpolation: str = option("of the resize", default="bicubic", range=_INTERPOLATIONS)
 
 
@@ -88,7 +98,9 @@ class PadCrop(Part):
     padding: int = option("pixels on each side", default=4, range=Range(least=0))
     flip: float = option("probability of a mirror image", default=0.5, range=_PROBABILITY)
     fill: int = option("value of the padding", default=0, range=Range(least=0, most=255))
-    interpolation: str = option("of a resize, where images have another size", default="bilinear", range=_INTERPOLATIONS)
+    interpolation: str = option(
+        "of a resize, where images have another size", default="bilinear", range=_INTERPOLATIONS
+    )
 
 
 @dataclass
@@ -108,7 +120,9 @@ class ThreeAugment(Part):
 
     _target_: str = "triptych.data.transforms.ThreeAugment"
     crop: Part = field(default_factory=RandomResizedCrop)
-    color_jitter: float = option("largest change of brightness, contrast and saturation", default=0.3, range=_PROBABILITY)
+    color_jitter: float = option(
+        "largest change of brightness, contrast and saturation", default=0.3, range=_PROBABILITY
+    )
     sigma: list[float] = option("least and largest standard deviation of the blur, in pixels", default=[0.1, 2.0])
 
 
@@ -128,7 +142,9 @@ class Images(Part):
     std: list[float] = option("standard deviation of each channel, of pixels scaled to 0..1")
     workers: int = option("processes that read and augment; 0 reads in the main one", default=1, range=Range(least=0))
     seed: int = option("seed of order and augmentation", default="${seed}", range=Range(least=0))
-    max_bad_fraction: float = option("share of unreadable images that is skipped; more end the run", default=0.01, range=_PROBABILITY)
+    max_bad_fraction: float = option(
+        "share of unreadable images that is skipped; more end the run", default=0.01, range=_PROBABILITY
+    )
     cache: bool = option("keep all decoded images in memory", default=False)
 
 

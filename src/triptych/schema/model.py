@@ -23,7 +23,9 @@ class Softmax(Part):
     )
     qkv_bias: bool = option("bias in the projection to queries, keys and values", default=True)
     out_bias: bool = option("bias in the output projection", default=True)
-    qk_norm: Part | None = option("normalisation of queries and keys, such as the norm of choice; null for none", default=None)
+    qk_norm: Part | None = option(
+        "normalisation of queries and keys, such as the norm of choice; null for none", default=None
+    )
 
 
 @dataclass
@@ -57,7 +59,9 @@ class SwiGlu(FeedForward):
     """Feed-forward with a SiLU gate."""
 
     _target_: str = "triptych.nn.feedforward.SwiGLUFeedForward"
-    hidden_ratio: float = option("inner width as a multiple of `dim`, rounded to a multiple of 8", default=8 / 3, range=Range(above=0))
+    hidden_ratio: float = option(
+        "inner width as a multiple of `dim`, rounded to a multiple of 8", default=8 / 3, range=Range(above=0)
+    )
 
 
 @dataclass
@@ -101,7 +105,9 @@ class LearnedPosition(Part):
     _target_: str = "triptych.nn.position.LearnedPosition"
     _partial_: bool = True
     embed_prefix: bool = option("class token and registers have places of their own too", default=True)
-    interpolation: str = option("how the table is resampled", default="bicubic", range=Range(choices=("bilinear", "bicubic")))
+    interpolation: str = option(
+        "how the table is resampled", default="bicubic", range=Range(choices=("bilinear", "bicubic"))
+    )
     antialias: bool = option("resample with antialiasing", default=True)
 
 
@@ -159,8 +165,12 @@ class Patch(Part):
     _target_: str = "triptych.nn.patch.PatchEmbedding"
     _partial_: bool = True
     patch_size: Any = option("side of a patch in pixels, or its height and width")
-    channels: int | None = option("colour channels of the images; null: as many as the data have", default=None, range=Range(least=1))
-    stride: Any = option("pixels from patch to patch; null: the patch size, so that patches do not overlap", default=None)
+    channels: int | None = option(
+        "colour channels of the images; null: as many as the data have", default=None, range=Range(least=1)
+    )
+    stride: Any = option(
+        "pixels from patch to patch; null: the patch size, so that patches do not overlap", default=None
+    )
     bias: bool = option("bias in the projection", default=True)
 
 
@@ -179,7 +189,9 @@ class VisionTower(Part):
     position: Part = field(default_factory=Part)
     pool: Part = field(default_factory=Part)
     registers: int = option("learned tokens beside the class token", default=0, range=Range(least=0))
-    layer_scale: float | None = option("initial gain of each residual branch; null for no gain", default=None, range=Range(above=0))
+    layer_scale: float | None = option(
+        "initial gain of each residual branch; null for no gain", default=None, range=Range(above=0)
+    )
     stochastic_depth: float = option(
         "share of samples that the last block's branches leave out in training, growing linearly from 0 at the first block",
         default=0.0,
@@ -194,7 +206,9 @@ class Classifier(Part):
 
     _target_: str = "triptych.models.classifier.Classifier"
     tower: VisionTower = field(default_factory=VisionTower)
-    num_classes: int | None = option("classes of the head; null: as many as the data have", default=None, range=Range(least=1))
+    num_classes: int | None = option(
+        "classes of the head; null: as many as the data have", default=None, range=Range(least=1)
+    )
 
 
 PLACES: dict[str, tuple[type[Any], ...]] = {

@@ -13,7 +13,9 @@ class SoftmaxCrossEntropy(Part):
 
     _target_: str = "triptych.losses.softmax_cross_entropy"
     _partial_: bool = True
-    label_smoothing: float = option("share of each target spread over all classes", default=0.0, range=Range(least=0, below=1))
+    label_smoothing: float = option(
+        "share of each target spread over all classes", default=0.0, range=Range(least=0, below=1)
+    )
 
 
 @dataclass
@@ -22,7 +24,9 @@ class BinaryCrossEntropy(Part):
 
     _target_: str = "triptych.losses.binary_cross_entropy"
     _partial_: bool = True
-    label_smoothing: float = option("share of each target moved towards one half", default=0.0, range=Range(least=0, below=1))
+    label_smoothing: float = option(
+        "share of each target moved towards one half", default=0.0, range=Range(least=0, below=1)
+    )
 
 
 @dataclass
@@ -45,7 +49,9 @@ class Classification(Part):
     loss: Part = field(default_factory=SoftmaxCrossEntropy)
     mix: Part | None = option("mixup and cutmix; null for none", default=None)
     multi_label: bool = option("samples have several labels", default=False)
-    clip: float | None = option("largest global norm of the gradients; null for no clipping", default=None, range=Range(above=0))
+    clip: float | None = option(
+        "largest global norm of the gradients; null for no clipping", default=None, range=Range(above=0)
+    )
 
 
 PLACES: dict[str, tuple[type[Any], ...]] = {

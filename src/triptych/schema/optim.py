@@ -35,7 +35,9 @@ class Muon(Part):
     lr: float = option("peak learning rate of Muon, scaled to match an AdamW update", range=Range(above=0))
     momentum: float = option("momentum of Muon", default=0.95, range=Range(least=0, below=1))
     weight_decay: float = option("decoupled weight decay of matrices", default=0.05, range=Range(least=0))
-    adamw_lr: float | None = option("peak learning rate of the AdamW part; null: `lr`", default=None, range=Range(above=0))
+    adamw_lr: float | None = option(
+        "peak learning rate of the AdamW part; null: `lr`", default=None, range=Range(above=0)
+    )
     betas: list[float] = option("averages of the AdamW part", default=[0.9, 0.95])
     eps: float = option("added to the root in the AdamW part", default=1e-8, range=Range(above=0))
 
@@ -85,8 +87,12 @@ class Checkpointing(Part):
     """When a run is saved and which of its saves are kept."""
 
     _target_: str = "triptych.callbacks.checkpointing.Checkpointing"
-    every_steps: int | None = option("optimizer steps between saves; null for none by step", default=None, range=Range(least=1))
-    every_seconds: float | None = option("seconds between saves; null for none by time", default=None, range=Range(above=0))
+    every_steps: int | None = option(
+        "optimizer steps between saves; null for none by step", default=None, range=Range(least=1)
+    )
+    every_seconds: float | None = option(
+        "seconds between saves; null for none by time", default=None, range=Range(above=0)
+    )
     monitor: str | None = option("validation metric that decides `best`; null for no `best`", default=None)
     mode: str = option("whether `monitor` should be small or large", default="max", range=Range(choices=("min", "max")))
     keep: int = option("newest saves that stay; `best` stays besides", default=2, range=Range(least=1))
@@ -120,7 +126,9 @@ class MlFlow(Part):
     _target_: str = "lightning.pytorch.loggers.MLFlowLogger"
     _partial_: bool = True
     experiment_name: str = option("experiment that runs appear in", default="triptych")
-    tracking_uri: str | None = option("address or folder of the tracking store; null: MLFLOW_TRACKING_URI", default=None)
+    tracking_uri: str | None = option(
+        "address or folder of the tracking store; null: MLFLOW_TRACKING_URI", default=None
+    )
 
 
 PLACES: dict[str, tuple[type[Any], ...]] = {

@@ -47,7 +47,11 @@ def option(help: str, *, default: Any = MISSING, range: Range | None = None) -> 
 
 def type_name(annotation: Any) -> str:
     """An annotation as a reader writes it: `float`, `int | None`, `list[str]`."""
-    return annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation).replace("typing.", "")
+    return (
+        annotation.__name__
+        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
+        else str(annotation).replace("typing.", "")
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ class Trainer:
     """The training loop and the machine it runs on."""
 
     epochs: float = option("how often every training sample is seen; may be a fraction", range=Range(above=0))
-    max_steps: int | None = option("stop after this many optimizer steps, even within an epoch", default=None, range=Range(least=1))
+    max_steps: int | None = option(
+        "stop after this many optimizer steps, even within an epoch", default=None, range=Range(least=1)
+    )
     micro_batch_size: int | None = option(
         "samples that one device holds at a time; gradients of a batch are accumulated over its micro-batches; "
         "null: the whole batch at once",
@@ -35,7 +37,9 @@ class Trainer:
         range=Range(choices=("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")),
     )
     compile: bool = option("compile the model with torch.compile (costs a minute or more at the start)", default=False)
-    threads: int | None = option("CPU threads of torch; null: as many as torch chooses", default=None, range=Range(least=1))
+    threads: int | None = option(
+        "CPU threads of torch; null: as many as torch chooses", default=None, range=Range(least=1)
+    )
 
 
 @dataclass
@@ -44,14 +48,18 @@ class Train:
 
     task: str = option("name of the task; the first folder under `output`", default="train")
     name: str = option("name of the run; the second folder under `output`")
-    seed: int = option("seed of every random draw: initial weights, order, augmentation", default=0, range=Range(least=0, below=2**32))
+    seed: int = option(
+        "seed of every random draw: initial weights, order, augmentation", default=0, range=Range(least=0, below=2**32)
+    )
     output: str = option("folder that run directories are made in", default="outputs")
     resume: str | None = option(
         "run directory to go on with from its last checkpoint, in the same directory and with its saved configuration; "
         "other overrides (such as trainer.epochs) change that configuration",
         default=None,
     )
-    weights: str | None = option("checkpoint whose weights the model starts from (a run directory, a folder or a file)", default=None)
+    weights: str | None = option(
+        "checkpoint whose weights the model starts from (a run directory, a folder or a file)", default=None
+    )
     allow_targets: list[str] = option(
         "packages of your own whose classes `_target_` may name, beside triptych, torch, torchvision, torchaudio, timm, "
         "lightning and torchmetrics",

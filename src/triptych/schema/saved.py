@@ -40,6 +40,8 @@ def _typed(value: Any, place: str) -> Any:
     if not isinstance(value, dict):
         return value
     children = {key: _typed(child, f"{place}.{key}") for key, child in value.items()}
+    if "_target_" not in value and not kinds_at(place):
+        return children  # named parts, such as the validation sets
     node = OmegaConf.structured(_kind(place, value))
     if OmegaConf.get_type(node) is Part:  # a user's own part: nothing is known of its arguments
         OmegaConf.set_struct(node, False)
