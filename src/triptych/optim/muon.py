@@ -37,8 +37,8 @@ def muon(
 ) -> "MuonAdamW":
     """Muon over the matrices inside the model's blocks, AdamW over the rest (embeddings, kernels, head, all vectors).
 
-    `betas`, `eps`, `fused` and `adamw_lr` (None: `lr`) are AdamW's, `momentum`, `nesterov` and `ns_steps` Muon's. The groups are named `muon`, `decay`,
-    `no_decay`.
+    `betas`, `eps`, `fused` and `adamw_lr` (None: `lr`) are AdamW's, `momentum`, `nesterov` and `ns_steps` Muon's. The
+    groups are named `muon`, `decay`, `no_decay`.
     """
     check_adam(lr, betas, eps, weight_decay)
     if adamw_lr is not None and not adamw_lr > 0:
