@@ -1,81 +1,100 @@
-"""Time to stack a batch of uint8 images, against timm's `fast_collate`.
+"""Time to stack a batch of uint8 images against timm's `fast_collate`, and what each augmentation costs a sample.
 
-    python bench/collate.py [--batch 256] [--size 224] [--pairs 30]
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python bench/collate.py --batch 256 --size 224 --pairs 31
 
-timm takes NumPy arrays or tensors, and is measured on each; Triptych takes tensors. One thread. The two run in turn in
-one process (A B A B ...), and the ratio is the median over the pairs, so that a busy machine slows both. Each batch is
-dropped before the next is made, as in training.
+timm takes NumPy arrays or tensors, and is measured on each; Triptych takes tensors. One thread. "ring" is the loader's
+route, into memory that has been used before; "fresh" is the same stack into new memory, whose page faults cost more
+than the copy.
 """
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from timm.data.loader import fast_collate
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from harness import compare
+
 from triptych.data.collate import BufferRing, collate
+from triptych.data.transforms import CentreCrop, PadCrop, RandAugment, RandomResizedCrop, ThreeAugment, Transform
+
+Batch = tuple[Tensor, Tensor]
 
 
-def seconds(make: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    made = make()
-    taken = time.perf_counter() - begun
-    del made
-    return taken
+def routes(images: list[Tensor], labels: list[int]) -> dict[str, Callable[[], Batch]]:
+    """Ways in which Triptych makes a batch."""
+    shape = (len(images), *images[0].shape)
+    ring = BufferRing(lanes=1, slots=2, size=len(images) * images[0].numel())
+
+    def used_memory() -> Batch:
+        slot = ring.take(0)
+        if slot is None:
+            raise RuntimeError("no buffer was given back")
+        ring.fill(slot, images)
+        return ring.hand_out(slot, shape), torch.from_numpy(np.array(labels, dtype=np.int64))
+
+    def fresh_memory() -> Batch:
+        return collate(images), torch.from_numpy(np.array(labels, dtype=np.int64))
+
+    return {"ring": used_memory, "fresh": fresh_memory}
 
 
-def compare(ours: Callable[[], object], theirs: Callable[[], object], pairs: int) -> tuple[float, float, float]:
-    """Median milliseconds of ours and of theirs, and the median ratio theirs / ours."""
-    for _ in range(3):
-        ours(), theirs()
-    times = [(seconds(ours), seconds(theirs)) for _ in range(pairs)]
-    return (
-        statistics.median(our for our, _ in times) * 1e3,
-        statistics.median(their for _, their in times) * 1e3,
-        statistics.median(their / our for our, their in times),
-    )
+def collate_table(batch: int, size: int, pairs: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, size, size)
+    images = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for _ in range(batch)]
+    labels = list(range(batch))
+    tensors = list(zip(images, labels, strict=True))
+    forms = {"tensors": tensors, "arrays": [(image.numpy(), label) for image, label in tensors]}
+    print(f"{batch} images {shape} uint8, one thread, {pairs} pairs")
+    print("ours   timm on    ours ms  timm ms  ratio (quartiles)")
+    for name, ours in routes(images, labels).items():
+        if not torch.equal(ours()[0], fast_collate(tensors)[0]):
+            raise RuntimeError("the two disagree")
+        for form, samples in forms.items():
+            result = compare(lambda samples=samples: fast_collate(samples), ours, pairs)
+            print(f"{name:<7}{form:<9}{result.second_seconds * 1e3:>9.2f}{result.first_seconds * 1e3:>9.2f}  {result}")
+
+
+def presets_table(sizes: list[int], repeats: int) -> None:
+    makers: dict[str, Callable[[int], Transform]] = {
+        "none": CentreCrop,
+        "light": RandomResizedCrop,
+        "pad_crop": PadCrop,
+        "randaugment": lambda size: RandAugment(RandomResizedCrop(size)),
+        "three_augment": lambda size: ThreeAugment(RandomResizedCrop(size)),
+    }
+    print("microseconds a sample, median, from an image one third larger than the result")
+    for name, make in makers.items():
+        costs = []
+        for size in sizes:
+            image = torch.randint(0, 256, (3, size * 4 // 3, size * 4 // 3), dtype=torch.uint8)
+            transform = make(size)
+            times = []
+            for _ in range(repeats):
+                begun = time.perf_counter()
+                transform(image)
+                times.append(time.perf_counter() - begun)
+            costs.append(f"{size} px {statistics.median(times) * 1e6:.0f} (mean {statistics.mean(times) * 1e6:.0f})")
+        print(f"{name:<15}{', '.join(costs)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--pairs", type=int, default=31)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    shape = (3, options.size, options.size)
-    images = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for _ in range(options.batch)]
-    labels = list(range(options.batch))
-    tensors = list(zip(images, labels, strict=True))
-    arrays = [(image.numpy(), label) for image, label in tensors]
-    ring = BufferRing(lanes=1, slots=2, size=options.batch * images[0].numel())
-
-    def loader_route() -> tuple[Tensor, Tensor]:
-        """What the data loader does: a buffer that has been used before."""
-        slot = ring.take(0)
-        if slot is None:
-            raise RuntimeError("no buffer was given back")
-        ring.fill(slot, images)
-        return ring.hand_out(slot, (options.batch, *shape)), torch.from_numpy(np.array(labels, dtype=np.int64))
-
-    def fresh_memory() -> tuple[Tensor, Tensor]:
-        return collate(images), torch.from_numpy(np.array(labels, dtype=np.int64))
-
-    expected, _ = fast_collate(tensors)
-    if not torch.equal(loader_route()[0], expected):
-        raise RuntimeError("the two disagree")
-    del expected
-    print(f"{options.batch} images {shape} uint8, one thread, median of {options.pairs} pairs")
-    print(f"{'ours':<14}{'timm on':<10}{'ours ms':>9}{'timm ms':>9}{'ratio':>8}")
-    for name, ours in (("ring (loader)", loader_route), ("fresh memory", fresh_memory)):
-        for form, batch in (("tensors", tensors), ("arrays", arrays)):
-            our, their, ratio = compare(ours, lambda batch=batch: fast_collate(batch), options.pairs)
-            print(f"{name:<14}{form:<10}{our:>9.2f}{their:>9.2f}{ratio:>7.1f}x")
+    collate_table(options.batch, options.size, options.pairs)
+    presets_table([48, 64, 224], repeats=200)
 
 
 if __name__ == "__main__":

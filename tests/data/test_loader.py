@@ -240,6 +240,7 @@ class Deadly(Gradient):
         return f"file-{index}.png"
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_told_with_the_file_it_was_reading() -> None:
     before = signal.getsignal(signal.SIGCHLD)
     begun = time.monotonic()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -78,10 +79,20 @@ def _check_memory(taken: int, done: int, count: int) -> None:
     """Stop as soon as the images read so far foretell that all of them will not fit."""
     if done % 64 and done != count:
         return
-    limit = MEMORY_FRACTION * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = MEMORY_FRACTION * _memory()
     expected = taken / done * count
     if expected > limit:
         raise UserError(
             f"data.cache=true would keep {count} decoded images, about {expected / 1e9:.1f} GB, in memory; "
             f"half of this machine's memory is {limit / 1e9:.1f} GB: set data.cache=false"
         )
+
+
+def _memory() -> int:
+    """Bytes of memory that this process may have: the machine's, or less inside a container."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdecimal() else machine
