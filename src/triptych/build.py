@@ -1,8 +1,8 @@
 """Objects from plain configuration, where only allowed packages may be named.
 
-A configuration is data until somebody calls what it names. This is the one place that does, and it looks at every `_target_` of the
-tree first: a run directory or a checkpoint from a stranger cannot name `os.system`, nor reach it through a module
-that happens to import it (`torch.os.system`).
+A configuration is data until somebody calls what it names. This is the one place that does, and it looks at every
+`_target_` of the tree first: a run directory or a checkpoint from a stranger cannot name `os.system`, nor reach it
+through a module that happens to import it (`torch.os.system`).
 """
 
 import inspect
@@ -47,7 +47,8 @@ NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 
 
 def build(config: Any, allow: tuple[str, ...] = RUN_PACKAGES) -> Any:
-    """Instantiate a plain, resolved configuration (`_target_`, `_partial_`, `_args_` as Hydra has them; plain containers throughout).
+    """Instantiate a plain, resolved configuration (`_target_`, `_partial_`, `_args_` as Hydra has them; plain
+    containers throughout).
 
     Args:
         config: nested dicts, lists and scalars, without interpolations.
@@ -80,7 +81,8 @@ def check_targets(config: Any, allow: tuple[str, ...] = RUN_PACKAGES) -> None:
 def resolve(target: str, allow: tuple[str, ...] = RUN_PACKAGES, path: str = "_target_") -> Any:
     """The class or function that `target` names.
 
-    Modules on the way must be of the allowed packages, and what is found must have been defined in one, whatever road led there.
+    Modules on the way must be of the allowed packages, and what is found must have been defined in one, whatever road
+    led there.
 
     Raises:
         UserError: not allowed, or not there.

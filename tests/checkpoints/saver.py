@@ -1,12 +1,16 @@
-"""A run that only saves, to be killed: `python saver.py RUN STEPS [CALL ...]`.
+"""Runs that only save, each with a fault at another call: `python saver.py FOLDER STEPS HOW CALL...`.
 
-Without a CALL something outside kills it. With CALLs (functions of `os`, or "write" for a checkpoint's file) it makes many runs, each
-killed by SIGKILL right before another call of that function. Each acknowledged save adds its step to the run's `acknowledged`.
+For every CALL it makes the runs FOLDER/CALL/0001, 0002, ... until one has no such call left to fail. HOW is "patch"
+(SIGKILL right before the n-th call of a function of `os`, or of "write", a checkpoint's file), "strace-kill" (SIGKILL
+inside the n-th system call) or "strace-error" (it fails with EIO). One process imports, children save. Each
+acknowledged save adds its step to the run's `acknowledged`.
 """
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +21,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from triptych.callbacks.checkpointing import Checkpointing
 from triptych.checkpoints import format
+from triptych.errors import UserError
 
 
 def content(step: int) -> dict[str, Any]:
@@ -37,7 +42,6 @@ def save_steps(run: Path, steps: int) -> None:
         state=SimpleNamespace(fn=TrainerFn.FITTING),
         is_global_zero=True,
         sanity_checking=False,
-        fast_dev_run=False,
         world_size=1,
     )
     trainer.save_checkpoint = lambda path, weights_only: format.write_checkpoint(path, content(trainer.global_step))
@@ -70,25 +74,51 @@ def kill_before(call: str, number: int) -> None:
         setattr(os, call, armed(getattr(os, call)))
 
 
+def run_child(place: Path, steps: int, how: str, call: str, number: int) -> int:
+    """One run in a forked child, with its fault armed; returns its wait status."""
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.read(ready, 1)
+            if how == "patch":
+                kill_before(call, number)
+            save_steps(place, steps)
+            status = 0
+        except UserError as error:
+            (place / "error").write_text(str(error))
+            status = error.exit_code
+        finally:
+            os._exit(status)
+    tracer = None
+    if how != "patch":
+        action = "signal=KILL" if how == "strace-kill" else "error=EIO"
+        fault = ["-e", f"trace={call}", "-e", f"inject={call}:{action}:when={number}"]
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", str(place / "trace"), "-p", str(child), *fault])
+        while "TracerPid:\t0\n" in Path(f"/proc/{child}/status").read_text():
+            if tracer.poll() is not None:
+                os.kill(child, signal.SIGKILL)
+                sys.exit("strace could not attach")
+            time.sleep(0.005)
+    os.write(go, b"1")
+    _, status = os.waitpid(child, 0)
+    os.close(ready)
+    os.close(go)
+    if tracer is not None:
+        tracer.wait()
+    return status
+
+
 def main() -> None:
-    run, steps, calls = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    if not calls:
-        save_steps(run, steps)
-    # Many kills from one process that has imported everything: RUN/CALL/0001, 0002 ... until one is not killed any more.
+    run, steps, how, calls = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
     for call in calls:
         number, status = 0, -1
         while status != 0:
             number += 1
             place = run / call / f"{number:04d}"
             place.mkdir(parents=True)
-            child = os.fork()
-            if child == 0:
-                kill_before(call, number)
-                save_steps(place, steps)
-                os._exit(0)
-            _, status = os.waitpid(child, 0)
-            if status not in (0, signal.SIGKILL):
-                sys.exit(f"{call} {number} ended with status {status}")
+            status = run_child(place, steps, how, call, number)
 
 
 if __name__ == "__main__":

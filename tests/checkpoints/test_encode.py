@@ -33,11 +33,10 @@ tensors = st.builds(lambda shape, dtype: torch.randint(0, 2, shape).to(dtype), s
 arrays = hnp.arrays(
     st.one_of(hnp.scalar_dtypes(), hnp.unicode_string_dtypes()), hnp.array_shapes(min_dims=0, min_side=0, max_side=3)
 )
-leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=8), st.complex_numbers(),
-    tensors, arrays, st.sampled_from([torch.bfloat16, torch.device("cpu"), torch.device("cuda:1"), torch.Size([2, 3])]),
-    st.sampled_from([np.float32(0.1), np.float64(math.inf), np.int64(-3), np.bool_(True), np.str_("é")]),
-)  # fmt: skip
+torch_values = st.sampled_from([torch.bfloat16, torch.device("cpu"), torch.device("cuda:1"), torch.Size([2, 3])])
+numpy_scalars = st.sampled_from([np.float32(0.1), np.float64(math.inf), np.int64(-3), np.bool_(True), np.str_("é")])
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=8))
+leaves = st.one_of(plain, st.complex_numbers(), tensors, arrays, torch_values, numpy_scalars)
 states = st.recursive(
     leaves,
     lambda inner: st.one_of(

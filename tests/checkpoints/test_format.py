@@ -159,7 +159,7 @@ def test_a_save_that_the_machine_refuses_leaves_the_others_whole(
     for failing in range(len(calls)):
         countdown = iter(range(failing + 1))
 
-        def failed(*args: Any, countdown: Any = countdown) -> Any:
+        def failed(*args: Any, countdown: Any = countdown, failing: int = failing) -> Any:
             if next(countdown, None) == failing:
                 raise OSError(number, os.strerror(number))
             return real(*args)

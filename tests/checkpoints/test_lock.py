@@ -9,7 +9,10 @@ import pytest
 from triptych.checkpoints.lock import RunLock
 from triptych.errors import UserError
 
-HOLD = "import sys; from triptych.checkpoints.lock import RunLock; lock = RunLock(sys.argv[1]).__enter__(); print(1, flush=True); input()"
+HOLD = (
+    "import sys; from triptych.checkpoints.lock import RunLock\n"
+    "with RunLock(sys.argv[1]): print(1, flush=True); input()"
+)
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:

@@ -25,13 +25,15 @@ log = logging.getLogger(__name__)
 class Checkpointing(Checkpoint):
     """Saves at step boundaries and keeps `last` and `best`; needs `FolderCheckpointIO` among the trainer's plugins.
 
-    A save is a new step folder; `last` (and `best`, when the monitored metric improved) is moved to it once it is durable, and only then,
-    and after reading it back, older ones go. It saves every `every_steps` steps, every `every_seconds` seconds, at the end of each
-    validation, at the last step, and when asked by `request`. Deriving from Lightning's `Checkpoint` makes it the last callback of each
-    hook, so what other callbacks change in theirs is in the save; what the module changes in `on_train_batch_end` is not (Lightning
-    calls that later): a step's work belongs in `training_step`.
+    A save is a new step folder; `last` (and `best`, when the monitored metric improved) is moved to it once it is
+    durable, and only then, and after reading it back, older ones go. It saves every `every_steps` steps, every
+    `every_seconds` seconds, at the end of each validation, at the last step, and when asked by `request`. Deriving
+    from Lightning's `Checkpoint` makes it the last callback of each hook, so what other callbacks change in theirs is
+    in the save; what the module changes in `on_train_batch_end` is not (Lightning calls that later): a step's work
+    belongs in `training_step`.
 
-    On resume the random generators are put back right before the first batch, when everything else that draws has drawn.
+    On resume the random generators are put back right before the first batch, when everything else that draws has
+    drawn.
 
     Args:
         every_steps: optimizer steps between saves; None for none by step.
@@ -91,8 +93,11 @@ class Checkpointing(Checkpoint):
         if self.folder is None:
             self.folder = Path(trainer.default_root_dir) / FOLDER
         if stage == "fit" and trainer.is_global_zero:
-            make_folder(self.folder)
-            leftovers = clean_staging(self.folder)
+            try:
+                make_folder(self.folder)
+                leftovers = clean_staging(self.folder)
+            except OSError as error:
+                raise save_failed(self.folder / LAST, error, 0) from error
             if leftovers:
                 log.info("removed %d unfinished save(s) of an earlier crash from %s", len(leftovers), self.folder)
 
@@ -175,8 +180,8 @@ class Checkpointing(Checkpoint):
             self._rng = states[trainer.global_rank]
         else:
             log.warning(
-                "the checkpoint has the random states of %d process(es), this run has %d: noise drawn by the model will differ "
-                "from an uninterrupted run's",
+                "the checkpoint has the random states of %d process(es), this run has %d: "
+                "noise drawn by the model will differ from an uninterrupted run's",
                 len(states),
                 trainer.world_size,
             )
@@ -219,8 +224,6 @@ class Checkpointing(Checkpoint):
         return better
 
     def _save(self, trainer: Trainer, reason: str, improved: bool = False, validation_owed: bool = False) -> None:
-        if trainer.fast_dev_run:
-            return
         assert self.folder is not None, "setup comes first"
         name = trainer.strategy.broadcast(self._free_name(trainer.global_step))
         # The save must already say what it is: after a kill it is all that a resume knows.
@@ -237,12 +240,8 @@ class Checkpointing(Checkpoint):
                 self._publish(name)
             except OSError as error:
                 raise save_failed(self.folder / name, error, 0) from error
-            log.info(
-                "saved %s (%s)%s",
-                self.folder / name,
-                reason,
-                f", best {self.monitor} {self.best_score:.6g}" if improved else "",
-            )
+            best = f", best {self.monitor} {self.best_score:.6g}" if improved else ""
+            log.info("saved %s (%s)%s", self.folder / name, reason, best)
 
     def _free_name(self, step: int) -> str:
         assert self.folder is not None

@@ -1,8 +1,8 @@
 """Nested training state to JSON and tensors, and back to the last bit, with no code in between.
 
 A pickle can run anything when it is read; JSON and raw tensors cannot. What JSON lacks (integer keys, tuples,
-infinities, bytes, numpy) is written as `{"$": kind, ...}`. An object that has no such form is refused by its path, at the save,
-where it can still be mended, and not at the resume, where it could not.
+infinities, bytes, numpy) is written as `{"$": kind, ...}`. An object that has no such form is refused by its path, at
+the save, where it can still be mended, and not at the resume, where it could not.
 """
 
 import base64
@@ -27,15 +27,17 @@ NUMPY_KINDS = frozenset("biufcSUmM")
 def encode(state: Any, root: str = "checkpoint") -> tuple[Any, dict[str, Tensor]]:
     """Split nested `state` into a JSON tree and named tensors.
 
-    Holds exactly: None, bool, int, float (infinities, NaN, -0.0), complex, str, bytes, list, tuple, set, frozenset, dict and OrderedDict
-    with such keys, tensors, numpy arrays and scalars, torch dtype, device and Size. An enum becomes its plain value.
+    Holds exactly: None, bool, int, float (infinities, NaN, -0.0), complex, str, bytes, list, tuple, set, frozenset,
+    dict and OrderedDict with such keys, tensors, numpy arrays and scalars, torch dtype, device and Size. An enum
+    becomes its plain value.
 
     Args:
         state: what to encode.
         root: how an error's path begins.
 
     Raises:
-        UserError: something without such a form (a module, a config container, any other object, a cycle): its path is named.
+        UserError: something without such a form (a module, a config container, any other object, a cycle): its path
+            is named.
     """
     encoder = Encoder()
     return encoder.encode(state, root), encoder.tensors
@@ -112,7 +114,7 @@ class Encoder:
             self._open.discard(id(value))
         raise UserError(
             f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which a checkpoint cannot store: "
-            "keep plain containers, numbers, strings and tensors there (a module's state_dict, a config as a plain dict)"
+            "keep plain containers, numbers, strings and tensors there (a module's state_dict, a config as a dict)"
         )
 
     def _mapping(self, value: Mapping[Any, Any], path: str) -> Any:

@@ -61,8 +61,9 @@ def is_run(path: Path) -> bool:
 def find_checkpoint(path: Path, prefer: tuple[str, ...] = (LAST,)) -> Path:
     """The verified step folder that `path` means.
 
-    A damaged `last` is an error that names the newest whole checkpoint, and not a silent step back: a run that resumed from an older
-    state without being told to would lie. Only where no link was ever published does the newest whole folder count, with a warning.
+    A damaged `last` is an error that names the newest whole checkpoint, and not a silent step back: a run that
+    resumed from an older state without being told to would lie. Only where no link was ever published does the newest
+    whole folder count, with a warning.
 
     Args:
         path: a step folder, a `last` or `best` link, a run directory or its `checkpoints` folder.
@@ -79,7 +80,8 @@ def find_checkpoint(path: Path, prefer: tuple[str, ...] = (LAST,)) -> Path:
     store = _store(path)
     if store is None:
         raise UserError(
-            f"{path} holds no checkpoint: expected a run directory (with {FOLDER}/{LAST}), a {FOLDER} folder or a step folder"
+            f"{path} holds no checkpoint: expected a run directory (with {FOLDER}/{LAST}), "
+            f"a {FOLDER} folder or a step folder"
         )
     for name in prefer:
         linked = read_link(store / name)

@@ -45,8 +45,8 @@ SPARE_BYTES = 1 << 20
 def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write Lightning's checkpoint dict as a new folder; durable, file and folder, when this returns.
 
-    `checkpoint["ema"]` (plain weight name -> tensor) and `checkpoint["triptych"]["config"]` (plain containers) go to files of their
-    own. Fails whole: on any error the temporary folder is gone and other checkpoints are untouched.
+    `checkpoint["ema"]` (plain weight name -> tensor) and `checkpoint["triptych"]["config"]` (plain containers) go to
+    files of their own. Fails whole: on any error the temporary folder is gone and other checkpoints are untouched.
 
     Raises:
         UserError: `folder` exists, something in `checkpoint` cannot be stored, or the disk is full or failing.

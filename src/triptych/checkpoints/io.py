@@ -14,7 +14,9 @@ from triptych.errors import UserError
 
 
 class FolderCheckpointIO(CheckpointIO):
-    """Saves Lightning's checkpoint dict as a verified folder and reads it back equal; holds no pickle and runs no code."""
+    """Saves Lightning's checkpoint dict as a verified folder and reads it back equal; holds no pickle and runs no
+    code.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write `checkpoint` as the new folder `path`; durable when this returns.
@@ -46,7 +48,8 @@ class FolderCheckpointIO(CheckpointIO):
         path = Path(path)
         if path.is_file():
             raise UserError(
-                f"{path} is a file; a run goes on from a Triptych checkpoint folder only (a run directory or checkpoints/step_...). "
+                f"{path} is a file; a run goes on from a Triptych checkpoint folder only "
+                "(a run directory or checkpoints/step_...). "
                 "Foreign weights are read by triptych.load; a pickle that needs code is never run"
             )
         checkpoint = read_checkpoint(find_checkpoint(path))

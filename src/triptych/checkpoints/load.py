@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
 
-Weights = Literal["ema", "raw"]
+PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 SUPPORTED = (
     "a Triptych run directory (its checkpoints/best, else last), a Triptych checkpoint folder, "
     "or a timm model (a folder with config.json and model.safetensors, or such a file)"
@@ -21,17 +21,18 @@ SUPPORTED = (
 
 
 def load(
-    path: str | Path, num_classes: int | None = None, weights: Weights = "ema", allow: tuple[str, ...] = ()
+    path: str | Path, num_classes: int | None = None, weights: str = "ema", allow: tuple[str, ...] = ()
 ) -> nn.Module:
     """A model with its weights from a local checkpoint in any supported format, in evaluation mode, on CPU.
 
-    The format is found out from what lies there. Nothing is unpickled that needs code, and a model's config only names classes of
-    Triptych and `torch.nn`.
+    The format is found out from what lies there. Nothing is unpickled that needs code, and a model's config only
+    names classes of Triptych and `torch.nn`.
 
     Args:
         path: a run directory, a checkpoint folder, a `last` or `best` link, or a timm folder or file.
         num_classes: a new head of this size instead of the saved one, if it differs.
-        weights: "ema" takes the moving average where the checkpoint has one, else the trained weights; "raw" takes the latter always.
+        weights: "ema" takes the moving average where the checkpoint has one, else the trained weights; "raw" takes
+            the latter always.
         allow: packages of your own that the model's config may name besides.
 
     Raises:
@@ -42,7 +43,7 @@ def load(
         raise UserError(f"weights is {weights!r}; expected 'ema' or 'raw'")
     if not path.exists() and not path.is_symlink():
         raise UserError(f"{path} does not exist{_near(path)}. triptych.load reads {SUPPORTED}")
-    if is_checkpoint(path) or path.is_symlink() and path.name in (LAST, BEST) or is_run(path):
+    if is_checkpoint(path) or is_run(path) or (path.is_symlink() and path.name in (LAST, BEST)):
         return _load_own(find_checkpoint(path, prefer=(BEST, LAST)), num_classes, weights, allow)
 
     from triptych.checkpoints.timm import is_timm, load_timm
@@ -52,10 +53,11 @@ def load(
     raise UserError(f"{path} is {_found(path)}; triptych.load reads {SUPPORTED}")
 
 
-def export(model: nn.Module, path: str | Path, format: Literal["triptych", "timm"] = "triptych") -> None:
+def export(model: nn.Module, path: str | Path, format: str = "triptych") -> None:
     """Write a model's weights as a new folder, so that what reads the format finds no missing or unexpected key.
 
-    "triptych" needs to know how the model was made: its `config` (`{"model": config with _target_, ...}`), which `load` sets.
+    "triptych" needs to know how the model was made: its `config` (`{"model": config with _target_, ...}`), which
+    `load` sets.
 
     Raises:
         UserError: an unknown format, a model without a form in it, `path` exists, or the save failed.
@@ -76,13 +78,14 @@ def export(model: nn.Module, path: str | Path, format: Literal["triptych", "timm
         raise UserError(f"format is {format!r}; triptych.export writes 'triptych' or 'timm'")
 
 
-def _load_own(folder: Path, num_classes: int | None, weights: Weights, allow: tuple[str, ...]) -> nn.Module:
+def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[str, ...]) -> nn.Module:
     config = read_config(folder)
     if not isinstance(config.get("model"), dict):
         raise UserError(f"{folder} does not say which model it holds: its config.json has no 'model'")
-    model: Any = build(config["model"], (*MODEL_PACKAGES, *allow))
-    if not isinstance(model, nn.Module):
-        raise UserError(f"the config.json of {folder} describes a {type(model).__name__}, not a model")
+    built = build(config["model"], (*MODEL_PACKAGES, *allow))
+    if not isinstance(built, nn.Module):
+        raise UserError(f"the config.json of {folder} describes a {type(built).__name__}, not a model")
+    model = cast(Any, built)
     name = EMA if weights == "ema" and EMA in read_manifest(folder).files else MODEL
     state = read_weights(folder, name)
     own = model.state_dict()
@@ -99,7 +102,12 @@ def _load_own(folder: Path, num_classes: int | None, weights: Weights, allow: tu
     model.load_state_dict(state)
     model.config = config
     if "preprocess" in config:
-        model.preprocess = Preprocess.from_dict(config["preprocess"])
+        try:
+            model.preprocess = Preprocess.from_dict(config["preprocess"])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"the preprocess in the config.json of {folder} is not one of this version: {error}"
+            ) from error
     if num_classes is not None and num_classes != model.num_classes:
         model.reset_head(num_classes)
         config["model"]["num_classes"] = num_classes
@@ -111,6 +119,8 @@ def _found(path: Path) -> str:
     if path.is_dir():
         names = sorted(entry.name for entry in path.iterdir())
         return f"a folder with {', '.join(names[:5]) or 'nothing in it'}{', ...' if len(names) > 5 else ''}"
+    if path.suffix in PICKLES:
+        return "a pickle without a timm config.json beside it, and none is ever run to find out what it holds"
     return f"a file of {path.stat().st_size} bytes"
 
 

@@ -16,7 +16,8 @@ LOCK = ".lock"
 class RunLock:
     """Holds `folder/.lock` for as long as the block runs; the kernel frees it when the process dies, however it dies.
 
-    Taken by one process of a run (rank zero). The file stays: removing it would let a third process lock a name that is gone.
+    Taken by one process of a run (rank zero). The file stays: removing it would let a third process lock a name that
+    is gone.
 
     Raises:
         UserError: another process holds it; the message says which.
@@ -35,7 +36,8 @@ class RunLock:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown process"
             os.close(descriptor)
             raise UserError(
-                f"{self.path.parent} is in use by another run ({holder}); wait for it to end, or start in a directory of its own"
+                f"{self.path.parent} is in use by another run ({holder}); "
+                "wait for it to end, or start in a directory of its own"
             ) from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

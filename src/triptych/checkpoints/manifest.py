@@ -1,7 +1,8 @@
 """The manifest of a checkpoint folder: every file's SHA-256 and size, and a sum over itself.
 
-It is written last, so a folder without one was never finished; and any byte that changes later, its own included, is found before
-anything is used. The sums guard against damage, not against an author: whoever writes a folder can write its manifest.
+It is written last, so a folder without one was never finished; and any byte that changes later, its own included, is
+found before anything is used. The sums guard against damage, not against an author: whoever writes a folder can write
+its manifest.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise damaged
     if isinstance(body.get("format_version"), int) and body["format_version"] > VERSION:
         raise UserError(
-            f"{folder} has checkpoint format version {body['format_version']}, this Triptych reads up to {VERSION}: update Triptych"
+            f"{folder} has checkpoint format version {body['format_version']}, this Triptych reads up to {VERSION}: "
+            "update Triptych"
         )
     try:
         files = {str(name): Written(str(file["sha256"]), int(file["size"])) for name, file in body["files"].items()}
@@ -104,7 +107,8 @@ def read_checked(folder: Path, name: str, manifest: Manifest) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != expected.sha256:
         raise DamagedError(
-            f"{path} is damaged: SHA-256 {found[:SHOWN_DIGITS]}..., the manifest says {expected.sha256[:SHOWN_DIGITS]}..."
+            f"{path} is damaged: SHA-256 {found[:SHOWN_DIGITS]}..., "
+            f"the manifest says {expected.sha256[:SHOWN_DIGITS]}..."
         )
     return content
 
@@ -129,7 +133,7 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def open_regular(path: Path):
+def open_regular(path: Path) -> BufferedReader:
     """Open a file of a checkpoint for reading, never through a symlink (which could lead out of the run directory).
 
     Raises:

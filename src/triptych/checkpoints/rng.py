@@ -9,7 +9,9 @@ import torch
 
 
 def rng_state() -> dict[str, Any]:
-    """The generators' states of this process, as plain data and tensors (`torch`: uint8 (bytes,); `cuda`: one per device)."""
+    """The generators' states of this process, as plain data and tensors (`torch`: uint8 (bytes,); `cuda`: one per
+    device).
+    """
     state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -23,8 +25,8 @@ def rng_state() -> dict[str, Any]:
 def set_rng_state(state: Mapping[str, Any]) -> None:
     """Put the generators back to where `rng_state` found them.
 
-    CUDA generators are set where both the state and this machine have them: a run may move from GPU to CPU, but is then no longer the
-    same to the last bit for other reasons.
+    CUDA generators are set where both the state and this machine have them: a run may move from GPU to CPU, but is
+    then no longer the same to the last bit for other reasons.
     """
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])

@@ -50,8 +50,8 @@ def check_tensor(name: str, tensor: object) -> None:
         raise UserError(f"{name} is a {type(tensor).__name__}: gather it to a plain tensor before saving")
     if tensor.layout is not torch.strided or tensor.dtype not in DTYPES or tensor.device.type == "meta":
         raise UserError(
-            f"{name} is a {tensor.layout} tensor of {tensor.dtype} on {tensor.device}; a checkpoint stores dense tensors of "
-            f"{', '.join(sorted(DTYPES.values()))}"
+            f"{name} is a {tensor.layout} tensor of {tensor.dtype} on {tensor.device}; "
+            f"a checkpoint stores dense tensors of {', '.join(sorted(DTYPES.values()))}"
         )
 
 
@@ -83,7 +83,7 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     if sys.byteorder != "little":
         raise UserError("checkpoints are little-endian; this machine is not")
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    return memoryview(plain.reshape(-1).view(torch.uint8).numpy())
+    return plain.reshape(-1).view(torch.uint8).numpy().data
 
 
 def byte_count(tensors: Mapping[str, Tensor]) -> int:
