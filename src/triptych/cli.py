@@ -41,7 +41,7 @@ def _dispatch(words: list[str]) -> int:
         known = [*groups.tasks(), *pages]
         close = near(first, known)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"there is no task {first!r}.{hint} Known are {', '.join(known)}; `triptych --help` says what they do")
+        raise UserError(f"there is no task {first!r}.{hint} Known are {', '.join(known)}; see `triptych --help`")
     return 0
 
 

@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class TrainingFault(Exception):
-    """Training itself went wrong (a loss that is not finite): exit code 3; the message names the last good checkpoint."""
+    """Training itself went wrong (a loss that is not finite): exit code 3, and the last good checkpoint is named."""
 
     exit_code = 3
 

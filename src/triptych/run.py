@@ -1,10 +1,12 @@
 """Builds a training run from its configuration, runs it, and leaves a run directory that tells what happened."""
 
+import copy
 import logging
 import math
+import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -22,6 +24,8 @@ from triptych.callbacks.progress import RunProgress
 from triptych.callbacks.recipe import Recipe
 from triptych.callbacks.signals import GracefulStop, RunStopped
 from triptych.callbacks.summary import RunSummary
+from triptych.checkpoints.find import find_checkpoint
+from triptych.checkpoints.format import read_checkpoint
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.checkpoints.lock import RunLock
 from triptych.data.module import ImageData
@@ -34,23 +38,27 @@ log = logging.getLogger("triptych.run")
 
 
 def train(config: DictConfig) -> int:
-    """Trains as `config` (the schema's `Train`) says, in a new run directory or, with `resume`, in an old one; the exit code."""
+    """Trains as `config` (the schema's `Train`) says, in a new run directory or (`resume`) an old one; the exit code."""
     run = (
         RunDirectory.open(config.resume)
         if config.resume
         else RunDirectory.create(config.output, config.task, config.name)
     )
     masking = Masking()
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     with RunLock(run.checkpoints), RunLog(run.log, masking):
         log.info("run directory %s", run.path)
-        if not config.resume:
-            run.write_config(
-                yaml.safe_dump(masking.tree({**settings, "resume": None}), sort_keys=False, allow_unicode=True)
-            )
         try:
-            _Run(settings, run, masking).fit()
+            job = _Run(settings, run)
+        except UserError:
+            if not config.resume:
+                _discard(run, Path(config.output))
+            raise
+        if not config.resume:
+            plain = masking.tree({**settings, "resume": None})
+            run.write_config(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        try:
+            job.fit()
         except RunStopped as stop:
             log.warning("%s. Go on with `triptych train resume=%s`", stop, run.path)
             return int(stop.code or 0)
@@ -59,11 +67,21 @@ def train(config: DictConfig) -> int:
     return 0
 
 
+def _discard(run: RunDirectory, output: Path) -> None:
+    """Takes away the directory of a run that never began, and the folders above it that held nothing else."""
+    shutil.rmtree(run.path)
+    for folder in (run.path.parent, run.path.parent.parent, output):
+        if any(folder.iterdir()):
+            break
+        folder.rmdir()
+
+
 class _Run:
     """The parts of one run; `settings` are the resolved configuration in plain containers."""
 
-    def __init__(self, settings: dict[str, Any], run: RunDirectory, masking: Masking) -> None:
-        self.settings, self.run, self.masking = settings, run, masking
+    def __init__(self, settings: dict[str, Any], run: RunDirectory) -> None:
+        self.settings, self.run = copy.deepcopy(settings), run
+        settings = self.settings
         self.allow = (*RUN_PACKAGES, *settings["allow_targets"])
         trainer = settings["trainer"]
         if trainer["threads"]:
@@ -75,17 +93,27 @@ class _Run:
         self.data.stop_step = self.total_steps
         self.model = self._model()
         self.objective = self._objective()
+        self.checkpoint = self._checkpoint()
+        if settings["resume"]:
+            self._check_unfinished()
+        elif settings["weights"]:
+            start_from(self.model, settings["weights"], tuple(settings["allow_targets"]))
+        self.trainer = self._trainer(self.checkpoint)
 
     def fit(self) -> None:
         """Trains to the end, then writes the summary, the pictures and the report."""
-        checkpoint = self._checkpoint()
-        trainer = self._trainer(checkpoint)
-        resume = self.run.last_checkpoint() if self.settings["resume"] else None
-        if self.settings["weights"] and resume is None:
-            start_from(self.model, self.settings["weights"])
         if self.settings["trainer"]["compile"]:
             self.model.compile()
-        trainer.fit(self.objective, datamodule=self.data, ckpt_path=resume, weights_only=False)
+        last = self.run.last_checkpoint() if self.settings["resume"] else None
+        self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
+
+    def _check_unfinished(self) -> None:
+        step = read_checkpoint(find_checkpoint(self.run.path))["global_step"]
+        if step >= self.total_steps:
+            raise UserError(
+                f"{self.run.path} is finished: it has made {step} steps of {self.total_steps}. To go on for longer, "
+                f"raise trainer.epochs above {self.settings['trainer']['epochs']:g}"
+            )
 
     def _model(self) -> nn.Module:
         config = self.settings["model"]
@@ -96,13 +124,15 @@ class _Run:
                 place[key] = wanted[key]
             elif place[key] != wanted[key]:
                 raise UserError(
-                    f"the model has {key}={place[key]}, but the data have {wanted[key]} {what}: leave model {key} empty (null)"
+                    f"the model has {key}={place[key]}, but the data have {wanted[key]} {what}: leave {key} of the "
+                    "model empty (null)"
                 )
         model = build(config, self.allow)
         evaluate = self.settings["data"]["evaluate"]
-        model.preprocess = Preprocess(
+        self.preprocess = Preprocess(
             self.data.image_size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"]
         )
+        model.preprocess = self.preprocess
         return model
 
     def _objective(self) -> LightningModule:
@@ -113,10 +143,12 @@ class _Run:
                 f"{'several labels' if self.data.multilabel else 'one label'} a sample: choose "
                 f"objective={'multi_label' if self.data.multilabel else 'classification'}"
             )
+        optimizer, schedule = (build(self.settings[part], self.allow) for part in ("optimizer", "schedule"))
+        schedule(optimizer(self.model), self.total_steps)  # their mistakes must show before the run begins
         return make(
             model=self.model,
-            optimizer=build(self.settings["optimizer"], self.allow),
-            schedule=build(self.settings["schedule"], self.allow),
+            optimizer=optimizer,
+            schedule=schedule,
             num_classes=len(self.data.classes),
             mean=self.data.mean,
             std=self.data.std,
@@ -130,8 +162,17 @@ class _Run:
         return build({**settings, "monitor": monitor, "folder": str(self.run.checkpoints)}, self.allow)
 
     def _recipe(self) -> Recipe:
-        preprocess = self.model.preprocess.to_dict()
+        preprocess = self.preprocess.to_dict()
         return Recipe({"model": self.settings["model"], "classes": self.data.classes, "preprocess": preprocess})
+
+    def _tracker(self, settings: dict[str, Any]) -> Logger:
+        try:
+            return build(settings, self.allow)(save_dir=str(self.run.path))
+        except ModuleNotFoundError as error:
+            name = settings["_target_"].rpartition(".")[2]
+            raise UserError(
+                f"{name} cannot be used: {str(error).splitlines()[0]}. Install its extra, or set logger=null"
+            ) from error
 
     def _trainer(self, checkpoint: Checkpointing) -> Trainer:
         settings = self.settings["trainer"]
@@ -139,7 +180,7 @@ class _Run:
         metrics = MetricsLogger(self.run.metrics)
         loggers: list[Logger] = [metrics]
         if self.settings["logger"]:
-            loggers.append(build(self.settings["logger"], self.allow)(save_dir=str(self.run.path)))
+            loggers.append(self._tracker(self.settings["logger"]))
         callbacks: list[Callback] = [
             Position(self.data),
             self._recipe(),
@@ -157,7 +198,7 @@ class _Run:
             max_steps=self.total_steps,
             val_check_interval=min(max(1, round(settings["validate_every"] * steps_per_epoch)), self.total_steps),
             check_val_every_n_epoch=None,
-            log_every_n_steps=settings["log_every"],
+            log_every_n_steps=min(settings["log_every"], self.total_steps),
             accelerator=settings["accelerator"],
             devices=settings["devices"],
             precision=_precision(settings["precision"], settings["accelerator"]),

@@ -28,7 +28,11 @@ def loops_at(step: int, loops: dict[str, Any]) -> dict[str, Any]:
 class Startable(Protocol):
     """Data that begin at any step of a run."""
 
-    start_step: int
+    @property
+    def start_step(self) -> int: ...
+
+    @start_step.setter
+    def start_step(self, step: int) -> None: ...
 
 
 class Position(Callback):
@@ -43,8 +47,7 @@ class Position(Callback):
         self.data.start_step = step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        # Lightning's loggers label rows with this count; a resume at a validation step would leave it one ahead. Counted
-        # from 1, a row's step is the number of optimizer steps done when it was measured.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step + 1
+        # Lightning logs by this count, which a resume at a validation step would leave one ahead.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         if trainer.global_step + 1 == trainer.max_steps:
             trainer.val_check_batch = trainer.max_steps  # a run ends with a validation, wherever its interval falls

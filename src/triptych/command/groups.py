@@ -7,7 +7,7 @@ from triptych.paths import resource
 
 
 def roots() -> list[Path]:
-    """Folders with configuration in the order Hydra searches them: the shipped one, then `conf/` in the current folder."""
+    """Folders with configuration, as Hydra searches them: the shipped one, then `conf/` in the current folder."""
     shipped = resource("conf")
     own = Path.cwd() / "conf"
     return [shipped, own] if own.is_dir() and own.resolve() != shipped.resolve() else [shipped]
@@ -15,7 +15,7 @@ def roots() -> list[Path]:
 
 @cache
 def choices(group: str) -> tuple[str, ...]:
-    """Names that can be chosen in a group (`optimizer`, `model/tower/mixer`), sorted; empty where there is no such group."""
+    """Names that can be chosen in a group (`optimizer`, `model/tower/mixer`), sorted; none if there is no such one."""
     found = {file.stem for root in roots() for file in (root / group).glob("*.yaml") if not file.stem.startswith("_")}
     return tuple(sorted(found))
 

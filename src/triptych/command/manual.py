@@ -1,4 +1,4 @@
-"""`triptych --help`, `triptych TASK --help` and `triptych help TASK [KEY]`: everything that can be set, without torch."""
+"""`triptych --help`, `triptych TASK --help` and `triptych help TASK [KEY]`: all that can be set, without torch."""
 
 import ast
 import textwrap

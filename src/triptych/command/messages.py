@@ -19,6 +19,8 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
     """One readable message for an error of composition: what was wrong, what was near, what to do."""
     cause = error.__cause__ or error.__context__ or error
     text = str(error)
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found[1]} is not set: give {found[1]}=... (`triptych help {task} {found[1]}` says what it is)"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(str(error.missing_cfg_file))
     if found := re.search(r"Could not override '([^']+)'\.", text):
@@ -63,7 +65,7 @@ def flatten(config: DictConfig, prefix: str = "") -> list[str]:
     found = []
     for key in config:
         found.append(f"{prefix}{key}")
-        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, str(key)):
             continue
         if isinstance(value := config[key], DictConfig):
             found += flatten(value, f"{prefix}{key}.")

@@ -1,8 +1,8 @@
 """Overrides as a user types them, made into overrides that Hydra's grammar reads the same way.
 
 Hydra 1.3 reads `,` `=` `(` `:` and letters outside ASCII in a value as its own grammar, so a path such as
-`data.root=/pictures/Größe (1)=a,b` fails or becomes a sweep. Here a value that is no valid single value is quoted, and so
-is every value of a field that holds text.
+`data.root=/pictures/Größe (1)=a,b` fails or becomes a sweep. Here a value that is no valid single value is quoted, and
+so is every value of a field that holds text.
 """
 
 import re
@@ -61,7 +61,7 @@ def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
     slashed = key.replace(".", "/")
     if value == "null" and slashed in groups.groups():
         return f"~{slashed}"  # Hydra's word for no choice
-    if slashed in groups.groups() and slashed != key and value in groups.choices(slashed):
+    if slashed in groups.groups() and not value.startswith(("{", "$")):
         key = slashed  # model.tower.mixer=softmax chooses from the group, as model/tower/mixer=softmax does
     return f"{sign}{key}={_value(key, value, key in text_keys, sweep)}"
 
@@ -85,7 +85,9 @@ def _value(key: str, value: str, text: bool, sweep: bool) -> str:
 
 def _not_an_override(argument: str) -> str:
     if Path(argument).exists():
-        return f"{argument!r} is a path without a key: say what it is, for example data.root={argument} or resume={argument}"
+        return (
+            f"{argument!r} is a path without a key: say what it is, such as data.root={argument} or resume={argument}"
+        )
     tasks = near(argument, list(groups.tasks()))
     hint = f" Did you mean the task {tasks[0]!r}?" if tasks else ""
     return f"{argument!r} is not an override: overrides are written key=value, for example optimizer.lr=0.001.{hint}"

@@ -1,4 +1,4 @@
-"""Starts a task: composes its configuration with Hydra, checks it, runs it, and turns errors into messages and exit codes.
+"""Starts a task: composes its configuration with Hydra, checks it, runs it, turns errors into messages and exit codes.
 
 Exit codes: 0 done, 1 a fault of the program (with its traceback), 2 a mistake of the user, 3 training went wrong,
 130 stopped by Ctrl-C, 143 stopped by SIGTERM; after 130 and 143 the run was saved and can be resumed.
@@ -89,7 +89,8 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
 def _task_body(file: Path) -> Callable[[DictConfig], int]:
     """The `main` of a task file, which takes the composed configuration and returns the exit code."""
     spec = importlib.util.spec_from_file_location(f"triptych_task_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main

@@ -1,5 +1,6 @@
 """The data of a run: sources, augmentation and loaders behind Lightning's interface."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -201,4 +202,9 @@ class ImageData(LightningDataModule):
 
 
 def _with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
-    return factory if root is None else partial(factory, root=root)
+    if root is not None:
+        return partial(factory, root=root)
+    parameter = inspect.signature(factory).parameters.get("root")
+    if parameter is not None and parameter.default is parameter.empty:
+        raise UserError("data.root is not set: give the folder of the data, data.root=FOLDER")
+    return factory

@@ -108,8 +108,8 @@ def cifar10(root: str = "data/cifar10", split: str = "train", download: bool = F
         held = datasets.CIFAR10(str(folder), train=_known_split(split) == "train", download=download)
     except RuntimeError as error:
         raise UserError(
-            f"CIFAR-10 is not in {folder} (or a checksum differs): set root to the folder that holds "
-            "cifar-10-batches-py, or set download=true"
+            f"CIFAR-10 is not in {folder} (or a checksum differs): set data.root to the folder that holds "
+            "cifar-10-batches-py, or set data.train.download=true to fetch it"
         ) from error
     pixels = torch.from_numpy(held.data).permute(0, 3, 1, 2).contiguous()
     return ArraySource(pixels, list(held.targets), list(held.classes), f"cifar10 {split}")

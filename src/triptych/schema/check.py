@@ -19,7 +19,7 @@ def nodes(config: DictConfig, prefix: str = "") -> dict[str, type]:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         found[prefix] = kind
     for key in config:
-        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, str(key)):
             continue
         if isinstance(value := config[key], DictConfig):
             found |= nodes(value, f"{prefix}.{key}" if prefix else str(key))
@@ -35,7 +35,7 @@ def documented(config: DictConfig) -> dict[str, Documented]:
 
 
 def check(config: DictConfig) -> None:
-    """Raises UserError for a key that nothing would read, and for a value outside the range that its field documents."""
+    """Raises UserError for a key that nothing would read, and for a value out of the range that its field documents."""
     for place, kind in nodes(config).items():
         node = OmegaConf.select(config, place) if place else config
         unknown = (

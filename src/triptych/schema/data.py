@@ -108,7 +108,7 @@ class RandAugment(Part):
     """Operations drawn at random (Cubuk et al., 2020), after a crop."""
 
     _target_: str = "triptych.data.transforms.rand_augment"
-    crop: Part = field(default_factory=RandomResizedCrop)
+    crop: Part = field(default_factory=Part)
     operations: int = option("operations on each image", default=2, range=Range(least=1))
     magnitude: int = option("strength, 0 to 30", default=9, range=Range(least=0, most=30))
     fill: int = option("value of the pixels that a shift uncovers", default=128, range=Range(least=0, most=255))
@@ -119,7 +119,7 @@ class ThreeAugment(Part):
     """3-Augment of DeiT III: grey, solarise or blur, then colour jitter, after a crop."""
 
     _target_: str = "triptych.data.transforms.ThreeAugment"
-    crop: Part = field(default_factory=RandomResizedCrop)
+    crop: Part = field(default_factory=Part)
     color_jitter: float = option(
         "largest change of brightness, contrast and saturation", default=0.3, range=_PROBABILITY
     )
@@ -135,7 +135,7 @@ class Images(Part):
     train: Part = field(default_factory=Part)
     validation: dict[str, Part] = field(default_factory=dict)
     augment: Part = field(default_factory=Part)
-    evaluate: Part = field(default_factory=CentreCrop)
+    evaluate: Part = field(default_factory=Part)
     batch_size: int = option("samples of one optimizer step, over all devices and micro-batches", range=Range(least=1))
     image_size: Any = option("size of the images that the model gets", default="${model.tower.image_size}")
     mean: list[float] = option("mean of each channel, of pixels scaled to 0..1; as many values as channels")

@@ -193,7 +193,7 @@ class VisionTower(Part):
         "initial gain of each residual branch; null for no gain", default=None, range=Range(above=0)
     )
     stochastic_depth: float = option(
-        "share of samples that the last block's branches leave out in training, growing linearly from 0 at the first block",
+        "share of samples that the last block's branches leave out in training, growing linearly from 0 at the first",
         default=0.0,
         range=_RATE,
     )

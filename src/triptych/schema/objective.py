@@ -46,7 +46,7 @@ class Classification(Part):
 
     _target_: str = "triptych.objectives.classification.ClassificationObjective"
     _partial_: bool = True
-    loss: Part = field(default_factory=SoftmaxCrossEntropy)
+    loss: Part = field(default_factory=Part)
     mix: Part | None = option("mixup and cutmix; null for none", default=None)
     multi_label: bool = option("samples have several labels", default=False)
     clip: float | None = option(

@@ -8,7 +8,7 @@ from triptych.schema.option import Range, option
 
 @dataclass
 class Part:
-    """A part that the configuration builds: `_target_` names its class or function, the other keys are its arguments."""
+    """A part to build: `_target_` names its class or function, the other keys are its arguments."""
 
     _target_: str = "???"
 
@@ -61,8 +61,8 @@ class Train:
         "checkpoint whose weights the model starts from (a run directory, a folder or a file)", default=None
     )
     allow_targets: list[str] = option(
-        "packages of your own whose classes `_target_` may name, beside triptych, torch, torchvision, torchaudio, timm, "
-        "lightning and torchmetrics",
+        "packages of your own whose classes `_target_` may name, beside triptych, torch, torchvision, torchaudio, "
+        "timm, lightning and torchmetrics",
         default=[],
     )
     data: Part = field(default_factory=Part)
