@@ -68,7 +68,8 @@ class Data(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
-        return {"done": self.trainer.fit_loop.epoch_loop.batch_progress.current.processed % EPOCH}
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return {"done": progress.processed % EPOCH}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.batches.done = state_dict["done"]
@@ -218,6 +219,7 @@ def test_the_whole_trainer_state_goes_through(tmp_path: Path) -> None:
 
 SCORES = {2: 0.5, 4: float("nan"), 6: 0.2, 8: 0.9, 10: 0.3}
 BY_TWO: dict[str, Any] = {"max_steps": 10, "max_epochs": -1, "val_check_interval": 2, "check_val_every_n_epoch": None}
+TO_SIX: dict[str, Any] = BY_TWO | {"max_steps": 6}
 
 
 @pytest.mark.parametrize(("mode", "steps"), [("min", 6), ("max", 8)])
@@ -235,7 +237,7 @@ def test_a_resume_knows_the_best_so_far(tmp_path: Path) -> None:
     def saves() -> Checkpointing:
         return Checkpointing(monitor="val/loss", keep=1)
 
-    train(tmp_path, scores=SCORES, checkpointing=saves(), **BY_TWO | {"max_steps": 6})
+    train(tmp_path, scores=SCORES, checkpointing=saves(), **TO_SIX)
     train(tmp_path, resume=tmp_path / "checkpoints", scores=SCORES, checkpointing=saves(), **BY_TWO)
     assert os.readlink(tmp_path / "checkpoints" / "best") == "step_0000006"
     assert os.readlink(tmp_path / "checkpoints" / "last") == "step_0000010"
@@ -247,7 +249,7 @@ def test_a_run_never_removes_what_it_did_not_save(tmp_path: Path) -> None:
         tmp_path / "first",
         scores=SCORES,
         checkpointing=Checkpointing(keep=3, monitor="val/loss"),
-        **BY_TWO | {"max_steps": 6},
+        **TO_SIX,
     )
     before = sorted(first.rglob("*"))
     (second / "step_0000001").mkdir(parents=True)
