@@ -41,7 +41,7 @@ def test_open_suggests_the_nearest_run(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, "train", "emoji", NOON)
     run.write_config("seed: 0\n")
     assert RunDirectory.open(run.path) == run
-    with pytest.raises(UserError, match="Did you mean '.*2026-11-22_12-00-00'"):
+    with pytest.raises(UserError, match=r"Did you mean '.*2026-11-22_12-00-00'"):
         RunDirectory.open(run.path.with_name("2026-11-22_12-00-01"))
     with pytest.raises(UserError, match=r"Did you mean '.*/emoji'"):
         RunDirectory.open(tmp_path / "train" / "emojis" / "2026-11-22_12-00-00")

@@ -103,7 +103,9 @@ def build_report(
 
 
 def _tile(name: str, text: str) -> str:
-    return f'<div class="tile"><b>{escape(text)}</b><span>{escape(name)}</span></div>'
+    # A long metric name may break after each part of it.
+    spoken = escape(name).replace("_", "_<wbr>").replace("/", "/<wbr>")
+    return f'<div class="tile"><b>{escape(text)}</b><span>{spoken}</span></div>'
 
 
 def _picture(caption: str, path: Path) -> str:

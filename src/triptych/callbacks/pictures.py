@@ -118,7 +118,7 @@ class RunPictures(Callback):
         page = build_report(
             title=self._run.path.parent.name,
             status=summary["status"],
-            under=f"{summary['device']['name']} · {summary['ended']} · {self._run.path}",
+            under=f"{summary['device']['name']} · {summary['ended'][:16].replace('T', ' ')} · {self._run.path}",
             tiles=key_numbers(summary),
             pictures=[
                 (text, self._run.plots / name) for name, text in _CAPTIONS.items() if (self._run.plots / name).exists()

@@ -15,6 +15,7 @@ from triptych.callbacks.extent import epoch_of, steps_per_epoch, total_steps
 from triptych.callbacks.throughput import LoaderClock, Throughput, batch_size
 from triptych.rundir.terminal import console
 
+
 class RunProgress(ProgressBar):
     """Progress of a run; takes the place of Lightning's bar.
 
