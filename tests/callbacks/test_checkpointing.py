@@ -2,9 +2,9 @@
 
 import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,12 +12,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from triptych.callbacks.checkpointing import Checkpointing
 from triptych.checkpoints.find import find_checkpoint, step_folders
-from triptych.checkpoints.format import read_checkpoint
+from triptych.checkpoints.format import read_checkpoint, write_checkpoint
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.checkpoints.manifest import verify
 from triptych.errors import UserError
@@ -274,19 +275,21 @@ def test_a_second_save_of_a_step_gets_a_name_of_its_own(tmp_path: Path) -> None:
     assert os.readlink(tmp_path / "checkpoints" / "last") == "step_0000004.2"
 
 
-def test_saves_by_time(tmp_path: Path) -> None:
-    class Slow(Callback):
+def test_saves_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("triptych.callbacks.checkpointing.time", clock)
+
+    class Second(Callback):
+        """Every step takes one."""
+
         def on_train_batch_start(
             self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
         ) -> None:
-            time.sleep(0.06)
+            clock.now += 1
 
-    saves = Checkpointing(every_seconds=0.1, keep=99)
-    train(tmp_path, checkpointing=saves, callbacks=(Slow(),), max_steps=9, max_epochs=-1, limit_val_batches=0)
-    steps = [int(folder.name[5:]) for folder in step_folders(tmp_path / "checkpoints")]
-    assert steps[-1] == 9
-    assert all(later - earlier >= 2 or later == 9 for earlier, later in zip([0, *steps], steps, strict=False))
-    assert len(steps) >= 4
+    saves = Checkpointing(every_seconds=3, keep=99)
+    train(tmp_path, checkpointing=saves, callbacks=(Second(),), max_steps=8, max_epochs=-1, limit_val_batches=0)
+    assert [int(folder.name[5:]) for folder in step_folders(tmp_path / "checkpoints")] == [3, 6, 8]
 
 
 def test_leftovers_of_a_crash_are_cleaned_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -350,12 +353,6 @@ def test_wrong_settings_get_one_message(tmp_path: Path) -> None:
 @given(st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_retention_keeps_the_newest_and_the_best(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    from types import SimpleNamespace
-
-    from lightning.pytorch.trainer.states import TrainerFn
-
-    from triptych.checkpoints.format import write_checkpoint
-
     run = tmp_path_factory.mktemp("run")
     keep = data.draw(st.integers(1, 4))
     scores = data.draw(st.lists(st.one_of(st.integers(0, 3).map(float), st.just(float("nan"))), min_size=1, max_size=8))
