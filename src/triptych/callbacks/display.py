@@ -126,7 +126,9 @@ def _two_lines(status: Status) -> RenderableType:
     bar.add_column(no_wrap=True, justify="right")
     bar.add_row(
         Text(status.label, style="bold"),
-        ProgressBar(total=status.total, completed=status.done, pulse=status.total is None, width=None),
+        ProgressBar(
+            total=status.total, completed=status.done, pulse=status.total is None, style="grey35", complete_style="cyan"
+        ),
         Text(status.count),
     )
     facts = Text("  ".join(status.facts), style="dim", no_wrap=True, overflow="ellipsis")
