@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from triptych.features.preprocess import Preprocess
 from triptych.nn.init import initialise_head
+from triptych.nn.linear import Linear
 from triptych.towers.vision import VisionTower
 
 
@@ -46,7 +47,7 @@ class Classifier(nn.Module):
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 1.")
         like = next(self.tower.parameters())
-        self.head = nn.Linear(self.tower.dim, num_classes, device=like.device, dtype=like.dtype)
+        self.head = Linear(self.tower.dim, num_classes, device=like.device, dtype=like.dtype)
         initialise_head(self.head)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.nn.linear import FusedLinear
+from triptych.nn.linear import FusedLinear, Linear
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -30,8 +30,8 @@ class FeedForward(nn.Module):
         super().__init__()
         hidden = hidden_width(dim, hidden_ratio, hidden_dim)
         self.activation = activation
-        self.up = nn.Linear(dim, hidden, bias)
-        self.down = nn.Linear(hidden, dim, bias)
+        self.up = Linear(dim, hidden, bias)
+        self.down = Linear(hidden, dim, bias)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         return self.down(self.activation(self.up(x)))
@@ -47,7 +47,7 @@ class GatedFeedForward(nn.Module):
         hidden = hidden_width(dim, hidden_ratio, hidden_dim)
         self.activation = activation
         self.gate_up = FusedLinear(dim, (hidden, hidden), bias)
-        self.down = nn.Linear(hidden, dim, bias)
+        self.down = Linear(hidden, dim, bias)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         gate, up = self.gate_up.parts(x)

@@ -4,6 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.nn.linear import Linear
+
 Size = int | tuple[int, int] | list[int]
 
 
@@ -32,7 +34,7 @@ class PatchEmbedding(nn.Module):
         self.channels = channels
         if any(s < 1 or s > p for s, p in zip(self.stride, self.patch_size, strict=True)):
             raise ValueError(f"stride={self.stride} must be at least 1 and at most patch_size={self.patch_size}.")
-        self.projection = nn.Linear(channels * self.patch_size[0] * self.patch_size[1], dim, bias)
+        self.projection = Linear(channels * self.patch_size[0] * self.patch_size[1], dim, bias)
 
     def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of patches of an image of (height, width) pixels. Raises ValueError where patches do not

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from triptych.nn.feedforward import GELUFeedForward
 from triptych.nn.layout import SequenceLayout
-from triptych.nn.linear import FusedLinear
+from triptych.nn.linear import FusedLinear, Linear
 
 Norm = Callable[[int], nn.Module]
 
@@ -87,9 +87,9 @@ class AttentionPool(Pool):
         self.heads = heads
         self.norm_after = norm_after
         self.latent = nn.Parameter(torch.zeros(1, dim))
-        self.query = nn.Linear(dim, dim)
+        self.query = Linear(dim, dim)
         self.key_value = FusedLinear(dim, (dim, dim))
-        self.out = nn.Linear(dim, dim)
+        self.out = Linear(dim, dim)
         self.feedforward_norm = norm(dim)
         self.feedforward = feedforward(dim)
         self.norm = norm(dim) if norm_after else nn.Identity()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from triptych.nn.attention import attend, rotate
 from triptych.nn.layout import SequenceLayout
-from triptych.nn.linear import FusedLinear
+from triptych.nn.linear import FusedLinear, Linear
 from triptych.nn.mixers.base import Abilities, Mixer
 
 
@@ -52,7 +52,7 @@ class SoftmaxMixer(Mixer):
         self.qkv = FusedLinear(dim, (dim, kv_dim, kv_dim), qkv_bias)
         self.query_norm = qk_norm(self.head_dim) if qk_norm else None
         self.key_norm = qk_norm(self.head_dim) if qk_norm else None
-        self.out = nn.Linear(dim, dim, out_bias)
+        self.out = Linear(dim, dim, out_bias)
 
     def empty_cache(self, batch: int) -> KeyValueCache:
         """The state to start incremental use from: no tokens yet."""
