@@ -56,6 +56,12 @@ def test_a_run_leaves_what_the_contract_says(
     facts = r"epoch \d\.\d  loss \d\.\d{4}  lr 0\.1000  [\d,.]+ samples/s  data wait \d+%  0:0\d left"
     assert re.search(rf"training \d+/40  {facts}", shown.out)
     assert len([line for line in lines if re.match(r"step \d+  epoch .*val/loss", line)]) == 8
+    widths = {
+        len(line) - len(re.sub(r"^\S+( \S+)? {2,}", "", line))
+        for line in lines
+        if re.match(r"(val/loss|time|report) ", line)
+    }
+    assert len(widths) == 1
     assert lines[-1].split(maxsplit=2)[:2] == ["run", "directory"]
     assert any(line.startswith("pictures ") and "curves.png" in line for line in lines)
     assert not any("Tip" in line or "GPU available" in line or "max_steps" in line for line in lines)

@@ -103,8 +103,10 @@ class RunSummary(Callback):
         if not trainer.is_global_zero:
             return
         if stage == "fit":
-            for name, text in end_table(self.summary, self._run.path):
-                self._screen.print(Text.assemble((f"{name:<16}", "bold"), text))
+            lines = end_table(self.summary, self._run.path)
+            width = max((len(name) for name, _ in lines), default=0)
+            for name, text in lines:
+                self._screen.print(Text.assemble((f"{name:<{width}}  ", "bold"), text))
         else:
             self._write(trainer, pl_module, "finished")
 
@@ -175,7 +177,8 @@ def end_table(summary: Summary, run: Path) -> list[tuple[str, str]]:
     if not summary:
         return []
     known = {name: number for name, number in summary["metrics"].items() if number is not None}
-    lines = [(name, words.value(number)) for name, number in known.items() if not name.startswith(("lr", "grad"))]
+    shown = sorted((name for name in known if not name.startswith(("lr", "grad"))), key=_importance)
+    lines = [(name, words.value(known[name])) for name in shown]
     if summary["samples_per_second"]:
         speed = words.rate(summary["samples_per_second"])
         lines.append(("samples/s", speed + (f"  (MFU {summary['mfu']:.1%})" if summary["mfu"] else "")))
@@ -188,6 +191,10 @@ def end_table(summary: Summary, run: Path) -> list[tuple[str, str]]:
         lines.append(("report", str(run / "report.html")))
     lines.append(("run directory", str(run)))
     return lines
+
+
+def _importance(name: str) -> tuple[bool, bool, str]:
+    return not name.startswith("val/"), name.startswith("train/"), name
 
 
 def _finite(number: float) -> float | None:
