@@ -1,8 +1,8 @@
 """Transformers for text, images and audio from one set of blocks.
 
-    model = triptych.create("vit_small_patch16_224", num_classes=10)
-    model = triptych.load("outputs/train/emoji/2026-01-01_12-00-00")
-    triptych.export(model, "folder", format="timm")
+model = triptych.create("vit_small_patch16_224", num_classes=10)
+model = triptych.load("outputs/train/emoji/2026-01-01_12-00-00")
+triptych.export(model, "folder", format="timm")
 """
 
 from typing import TYPE_CHECKING

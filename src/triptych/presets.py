@@ -21,8 +21,8 @@ def create(
 ) -> nn.Module:
     """A model with random weights, in training mode.
 
-    `preset` is a name that `triptych ls models` shows. `num_classes` (1000 if not given) and `channels` (3) are those most
-    often changed; `overrides` changes anything else by its key below `model`, such as
+    `preset` is a name that `triptych ls models` shows. `num_classes` (1000 if not given) and `channels` (3) are what is
+    changed most; `overrides` changes anything else by its key below `model`, such as
     `{"tower.image_size": 96, "tower.mixer.qk_norm._target_": ...}`, and chooses parts: `{"tower/norm": "rms_norm"}`.
 
     Raises UserError for an unknown preset or key, with near misses.

@@ -38,7 +38,7 @@ log = logging.getLogger("triptych.run")
 
 
 def train(config: DictConfig) -> int:
-    """Trains as `config` (the schema's `Train`) says, in a new run directory or (`resume`) an old one; the exit code."""
+    """Trains as `config` (the schema's `Train`) says, in a new or (`resume`) an old run directory; the exit code."""
     run = (
         RunDirectory.open(config.resume)
         if config.resume

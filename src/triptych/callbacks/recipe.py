@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Recipe(Callback):
-    """Adds `config` (the model's configuration, its classes, what it wants of its input; plain data) to each checkpoint."""
+    """Adds `config` (the model's configuration, its classes, its preprocessing; plain data) to each checkpoint."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config

@@ -19,7 +19,7 @@ PREFETCH = 2
 """Batches that a worker prepares ahead."""
 
 
-class WorkerDeath(Exception):  # noqa: N818
+class WorkerDeath(Exception):
     """A worker process is gone; the message is torch's, `reading` the samples that workers were reading."""
 
     def __init__(self, message: str, reading: list[int]) -> None:

@@ -11,7 +11,7 @@ Picture = Tensor | Image.Image
 Label = int | Tensor
 
 
-class BadSample(Exception):  # noqa: N818
+class BadSample(Exception):
     """One sample cannot be read. The run skips, counts and names it, and goes on; the message is the reason alone."""
 
 
