@@ -121,6 +121,7 @@ def test_a_signal_saves_once_and_the_trace_goes_on(tmp_path: Path, number: int, 
     assert summary["steps"] == step == read_metrics(run.metrics).rows[-1]["step"]
 
 
+@pytest.mark.slow
 def test_the_trace_after_sigterm_equals_an_uninterrupted_one(toy: ModuleType, tmp_path: Path) -> None:
     run, whole = new_run(tmp_path), new_run(tmp_path)
     process = start(run, steps=15, nap=0.3)

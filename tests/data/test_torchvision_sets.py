@@ -95,7 +95,7 @@ def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.M
         fashion_mnist()
     with pytest.raises(UserError, match="needs a folder"):
         fashion_mnist(download=True)
-    with pytest.raises(UserError, match="cifar-10-batches-py, or set download=true"):
+    with pytest.raises(UserError, match=r"cifar-10-batches-py, or set data\.train\.download=true"):
         cifar10(str(tmp_path))
     with pytest.raises(UserError, match="did you mean 'train'"):
         fashion_mnist(split="trian")

@@ -107,7 +107,7 @@ class PadCrop(Part):
 class RandAugment(Part):
     """Operations drawn at random (Cubuk et al., 2020), after a crop."""
 
-    _target_: str = "triptych.data.transforms.rand_augment"
+    _target_: str = "triptych.data.transforms.RandAugment"
     crop: Part = field(default_factory=Part)
     operations: int = option("operations on each image", default=2, range=Range(least=1))
     magnitude: int = option("strength, 0 to 30", default=9, range=Range(least=0, most=30))
