@@ -23,7 +23,7 @@ CONTEXT.set_forkserver_preload(["triptych.run", "triptych.command.start"])
 STEPS_PER_EPOCH = 5
 SETTINGS = [
     "data=folder", "name=killed", "data.batch_size=8", "data.workers=2", "data.mean=[0.5,0.5,0.5]",
-    "model=vit_nano_patch8_64", "model.tower.image_size=16", "model.tower.patch.patch_size=4", "model.tower.dim=16",
+    "model=vit_nano_patch16_64", "model.tower.image_size=16", "model.tower.patch.patch_size=4", "model.tower.dim=16",
     "model.tower.depth=2", "model.tower.mixer.heads=2", "model.tower.stochastic_depth=0.3",
     "model.tower.patch_dropout=0.25",
     "ema=ema", "objective/mix=mixup_cutmix", "trainer.epochs=4", "trainer.validate_every=1", "trainer.log_every=1",

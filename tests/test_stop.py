@@ -78,10 +78,13 @@ def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(
     assert "There is no checkpoint yet" in message or str(run / "checkpoints" / "step_") in message
 
 
-def test_a_sweep_makes_a_run_for_each_choice(pictures: Path, tmp_path: Path) -> None:
+def test_a_sweep_makes_a_run_for_each_choice(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     words = [*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "trainer.max_steps=1"]
     assert start("train", ["-m", "seed=0,1", *words]) == 0
     assert [json.loads((run / "summary.json").read_text())["seed"] for run in runs(tmp_path)] == [0, 1]
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_a_finished_run_says_how_to_go_on(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_numbers_and_lists_of_other_fields_keep_their_types() -> None:
 
 
 def test_a_sweep_stays_a_sweep_only_with_multirun() -> None:
-    assert as_typed(["-m", "seed=1,2"], TEXT) == ["-m", "seed=1,2"]
+    assert as_typed(["-m", "seed=1,2"], TEXT) == ["seed=1,2", "-m"]
     assert as_typed(["seed=1,2"], TEXT) == ["seed='1,2'"]
 
 
@@ -67,3 +67,8 @@ def test_other_data_leave_the_default_experiment_out() -> None:
     assert as_typed(["data=folder", "experiment=emoji"], TEXT) == ["data=folder", "experiment=emoji"]
     assert as_typed(["experiment=null"], TEXT) == ["~experiment"]
     assert as_typed(["optimizer.lr=1"], TEXT) == ["optimizer.lr=1"]
+
+
+def test_flags_may_stand_anywhere() -> None:
+    typed = ["data=folder", "--cfg", "job", "seed=1", "--resolve"]
+    assert as_typed(typed, TEXT) == ["data=folder", "seed=1", "~experiment", "--cfg", "job", "--resolve"]

@@ -34,13 +34,14 @@ def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
     `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep.
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
-    before = ["", *arguments]
-    return _without_default_experiment(
-        [
-            argument if argument.startswith("-") or last in _WITH_VALUE else _override(argument, text_keys, sweep)
-            for last, argument in zip(before, arguments, strict=False)
-        ]
-    )
+    overrides, flags = [], []
+    for last, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("-") or last in _WITH_VALUE:
+            flags.append(argument)
+        else:
+            overrides.append(_override(argument, text_keys, sweep))
+    # Hydra's parser wants the overrides side by side.
+    return [*_without_default_experiment(overrides), *flags]
 
 
 def _without_default_experiment(overrides: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ class AdamW(Part):
 
 @dataclass
 class Muon(Part):
-    """Muon for the matrices inside blocks, AdamW for the rest."""
+    """Muon for the matrices of linear maps, AdamW for the rest."""
 
     _target_: str = "triptych.optim.muon.muon"
     _partial_: bool = True
