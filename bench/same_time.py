@@ -2,10 +2,11 @@
 
     python bench/same_time.py outputs/train/emoji/DATE_TIME
 
-Takes the finished run's own configuration: the same data, order, augmentation, mixing, loss, optimizer settings,
-clipping and moving average (timm's own), the same two threads, and as many seconds of training as the run took
-(`summary.json`), with the learning rate following the same warm-up and cosine over those seconds. Only the model and
-the loop are timm's: `timm.models.vision_transformer.VisionTransformer`, in a plain PyTorch loop. Prints one row each.
+Takes the finished run's own configuration: the same data, order, augmentation, mixing, loss, optimizer settings (timm's
+own AdamW or Muon), clipping and moving average (timm's own), the same threads, and as many seconds of training as the
+run took (`summary.json`), with the learning rate following the same warm-up and cosine over those seconds. The model is
+timm's `VisionTransformer` of the same width, depth, heads, patches and pooling, with timm's learned positions, in a
+plain PyTorch loop. Prints one row each.
 """
 
 import argparse
@@ -78,10 +79,16 @@ def train(
 ) -> tuple[float, ModelEmaV3 | None]:
     """A plain loop for as long as it may; its epochs, and the moving average of the weights if the run had one."""
     optimization = settings["optimizer"]
+    muon = optimization["_target_"].endswith("muon")
+    special: dict[str, Any] = {"nesterov": optimization["nesterov"]} if muon else {"fused": True}
     optimizer = create_optimizer_v2(
-        model, opt="adamw", lr=optimization["lr"], weight_decay=optimization["weight_decay"],
-        betas=tuple(optimization["betas"]), fused=True,
-    )  # fmt: skip
+        model,
+        opt="muon" if muon else "adamw",
+        lr=optimization["lr"],
+        weight_decay=optimization["weight_decay"],
+        betas=tuple(optimization["betas"]),
+        **special,
+    )
     ema = ModelEmaV3(model, decay=settings["ema"]["decay"], use_warmup=True) if settings["ema"] else None
     objective = settings["objective"]
     loss = build(objective["loss"])
