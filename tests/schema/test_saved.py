@@ -34,10 +34,10 @@ def test_it_comes_back_equal_and_typed(file: Path) -> None:
 
 def test_settings_change_and_say_so(file: Path) -> None:
     config = saved.read(file)
-    changes = saved.change(config, ["resume=somewhere", "trainer.epochs=7", "optimizer.momentum=0.95"])
+    changes = saved.change(config, ["resume=somewhere", "trainer.epochs=8", "optimizer.momentum=0.95"])
     assert len(changes) == 1
     assert changes[0].startswith("trainer.epochs: ")
-    assert config.trainer.epochs == 7
+    assert config.trainer.epochs == 8
 
 
 @pytest.mark.parametrize(
