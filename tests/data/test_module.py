@@ -187,12 +187,7 @@ def test_real_folder(shared_data: Path) -> None:
 
 
 def test_shipped_emoji() -> None:
-    try:
-        folder = str(resource("data/emoji"))
-    except FileNotFoundError:
-        pytest.skip("data/emoji is not built")
-    if not list(Path(folder).glob("held_out_style-*.tar*")):
-        pytest.skip("data/emoji is not built")
+    folder = str(resource("data/emoji"))
     split = partial(ShardSource, folder, label="group")
     data = image_data(
         train=partial(split, shards="held_out_concepts-*.tar*"),
