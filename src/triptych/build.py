@@ -95,7 +95,7 @@ def resolve(target: str, allow: tuple[str, ...] = RUN_PACKAGES, path: str = "_ta
         raise refused
     families = {name.partition(".")[0] for name in allow}
     parts = target.split(".")
-    found: Any = import_module(parts[0])
+    found: Any = _package(parts[0], path)
     for index, part in enumerate(parts[1:], start=2):
         parent, found = found, _member(found, part)
         if found is None:
@@ -112,6 +112,17 @@ def resolve(target: str, allow: tuple[str, ...] = RUN_PACKAGES, path: str = "_ta
     if not (compiled or _within(home, allow)) or _denied(f"{home}.{found.__qualname__}"):
         raise refused
     return found
+
+
+def _package(name: str, path: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise UserError(f"{path}: {name} needs {error.name}, which is not installed") from error
+        raise UserError(
+            f"{path} names the package {name}, which cannot be imported: install it, or start from the folder it is in"
+        ) from error
 
 
 def _member(parent: Any, part: str) -> Any:

@@ -47,13 +47,13 @@ def train(config: DictConfig) -> int:
     masking = Masking()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     with RunLock(run.checkpoints), RunLog(run.log, masking):
-        log.info("run directory %s", run.path)
         try:
             job = _Run(settings, run)
         except UserError:
             if not config.resume:
                 _discard(run, Path(config.output))
             raise
+        log.info("run directory %s", run.path)  # only now: a directory that is taken away again is not worth a line
         if not config.resume:
             plain = masking.tree({**settings, "resume": None})
             run.write_config(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

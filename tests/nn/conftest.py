@@ -21,9 +21,8 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) 
 
 def _rotation(x: Tensor, angles: Tensor) -> Tensor:
     """Rotary positions as a product of complex numbers: x (tokens, heads, dim), angles (tokens, dim / 2)."""
-    half = x.shape[-1] // 2
-    turned = torch.complex(x[..., :half], x[..., half:]) * torch.exp(1j * angles.to(torch.complex64))[:, None]
-    return torch.cat([turned.real, turned.imag], -1)
+    turned = torch.complex(x[..., ::2], x[..., 1::2]) * torch.exp(1j * angles.to(torch.complex64))[:, None]
+    return torch.stack([turned.real, turned.imag], -1).flatten(-2)
 
 
 @pytest.fixture

@@ -62,10 +62,26 @@ def test_padding_reaches_no_output() -> None:
     assert attend(other, other, other, layout).isfinite().all()
 
 
-@given(tokens=st.integers(1, 7), heads=st.integers(1, 3), pairs=st.integers(1, 5))
+@given(tokens=st.integers(1, 7), heads=st.integers(1, 3), pairs=st.integers(1, 5), dtype=st.sampled_from([32, 64]))
 @settings(max_examples=20, deadline=None)
-def test_rotation_equals_complex_multiplication(tokens: int, heads: int, pairs: int) -> None:
-    x, angles = torch.randn(tokens, heads, 2 * pairs), torch.randn(tokens, pairs)
-    turned = torch.complex(x[..., :pairs], x[..., pairs:]) * torch.exp(1j * angles)[:, None]
-    expected = torch.cat([turned.real, turned.imag], -1)
+def test_rotation_turns_neighbours_by_their_angle(tokens: int, heads: int, pairs: int, dtype: int) -> None:
+    kind = {32: torch.float32, 64: torch.float64}[dtype]  # two roads, one result
+    x, angles = torch.randn(tokens, heads, 2 * pairs, dtype=kind), torch.randn(tokens, pairs)
+    expected = torch.empty_like(x)
+    for token in range(tokens):
+        for pair in range(pairs):
+            cos, sin = angles[token, pair].cos(), angles[token, pair].sin()
+            turn = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])]).to(kind)
+            place = slice(2 * pair, 2 * pair + 2)
+            expected[token, :, place] = x[token, :, place] @ turn.T
     torch.testing.assert_close(rotate(x, Rotary(angles.cos(), angles.sin())), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_turn_backwards_undoes_it_and_carries_the_gradient() -> None:
+    x, angles = torch.randn(3, 5, 2, 8, requires_grad=True), torch.randn(5, 4)
+    there = Rotary(angles.cos(), angles.sin())
+    back = rotate(rotate(x, there), Rotary(there.cos, -there.sin))
+    torch.testing.assert_close(back, x, rtol=1e-5, atol=1e-6)
+    weights = torch.randn_like(x)
+    (gradient,) = torch.autograd.grad((rotate(x, there) * weights).sum(), x)
+    torch.testing.assert_close(gradient, rotate(weights, Rotary(there.cos, -there.sin)), rtol=1e-5, atol=1e-6)

@@ -28,6 +28,8 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
         if isinstance(cause, OmegaConfBaseException) and "not in" not in str(cause):
             return _wrong_value(cause)
         return _unknown_key(key.split("@")[0], task, overrides)
+    if found := re.search(r"In '([^']+)'.*\n?Key '([^']+)' (?:is )?not in", text):
+        return _unknown_in_file(found[1], found[2])
     if found := re.search(r"Key '([^']+)' (?:is )?not in", text):
         full = re.search(r"full_key: (\S+)", text)
         return _unknown_key(full[1] if full else found[1], task, overrides)
@@ -83,6 +85,14 @@ def _unknown_choice(missing: str) -> str:
     if not known:
         return f"there is no group {group!r}: the groups are {', '.join(groups.groups())}"
     return f"{group}={choice} is not a choice of {group}.{_suggest(near(choice, known))} Choices: {', '.join(known)}"
+
+
+def _unknown_in_file(choice: str, key: str) -> str:
+    file = shown(groups.file_of(*choice.rsplit("/", 1))) if "/" in choice else f"{choice}.yaml"
+    return (
+        f"{file} sets {key!r}, which is no setting there. A part of your own, whose settings are not known, starts with "
+        "`defaults: [/schema/own@_here_, _self_]`"
+    )
 
 
 def _unknown_key(key: str, task: str, overrides: list[str]) -> str:

@@ -45,13 +45,16 @@ def _run(task: str, arguments: list[str]) -> int:
     overrides = as_typed(arguments, text_keys())
     body = _task_body(groups.tasks()[task])
     if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
-        return body(_resumed(task, overrides))
+        config = _resumed(task, overrides)
+        _reach_own_code(config)
+        return body(config)
     codes: list[int] = []
 
     def main(config: DictConfig) -> None:
         # A run's own error is told here, so that the other runs of a sweep still run and Hydra adds nothing to it.
         try:
             check(config)
+            _reach_own_code(config)
             codes.append(body(config))
         except (UserError, TrainingFault) as error:
             codes.append(told(error))
@@ -84,6 +87,12 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
     config.resume = str(run.path)
     check(config)
     return config
+
+
+def _reach_own_code(config: DictConfig) -> None:
+    """Lets the packages that the user allows be imported from the current folder, as `conf/` is found there."""
+    if config.allow_targets and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def _task_body(file: Path) -> Callable[[DictConfig], int]:

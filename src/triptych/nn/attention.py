@@ -10,12 +10,17 @@ from triptych.nn.layout import Rotary, SequenceLayout
 
 
 def rotate(x: Float[Tensor, "*batch tokens heads dim"], rotary: Rotary) -> Float[Tensor, "*batch tokens heads dim"]:
-    """Turns the pairs ``(x[i], x[i + dim / 2])`` of each head by their token's angles (Su et al., 2021, half-split
-    order).
+    """Turns the pairs ``(x[2i], x[2i + 1])`` of each head by their token's angles (Su et al., 2021).
+
+    A turn is a product of complex numbers, and neighbours lie in memory as one: PyTorch's single kernel for it takes a
+    third of the time of the four products and two sums on a CPU.
     """
     cos, sin = rotary.cos.unsqueeze(-2), rotary.sin.unsqueeze(-2)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).type_as(x)
+    pairs = x.unflatten(-1, (-1, 2))
+    if x.dtype == cos.dtype == torch.float32 and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin)).flatten(-2)
+    first, second = pairs.unbind(-1)
+    return torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1).flatten(-2).type_as(x)
 
 
 def attend(

@@ -28,4 +28,7 @@ def register() -> None:
     store = ConfigStore.instance()
     for kind in {kind for kinds in PLACES.values() for kind in kinds} | {Train}:
         store.store(group="schema", name=schema_name(kind), node=kind)
+    own = OmegaConf.structured(Part)
+    OmegaConf.set_struct(own, False)  # takes any key: nothing is known of what a user's own part is called with
+    store.store(group="schema", name="own", node=own)
     OmegaConf.register_new_resolver("shipped", lambda name: str(resource(name)), replace=True)
