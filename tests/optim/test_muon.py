@@ -54,9 +54,10 @@ def test_one_matrix_moves_as_with_torch(shape: tuple[int, int], nesterov: bool) 
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         mine.step()
         torchs.step()
-    # torch iterates in bfloat16; its singular values agree to about 1%.
+    # Both leave singular values anywhere from 0.7 to 1.3, and not at the same place.
     moved = (theirs - start).norm()
-    assert (ours - theirs).norm() < 0.03 * moved
+    assert (ours - theirs).norm() < 0.35 * moved
+    assert torch.nn.functional.cosine_similarity((ours - start).flatten(), (theirs - start).flatten(), 0) > 0.95
     assert torch.equal(mine.state[ours]["momentum_buffer"], torchs.state[theirs]["momentum_buffer"])
 
 

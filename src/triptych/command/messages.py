@@ -90,8 +90,8 @@ def _unknown_choice(missing: str) -> str:
 def _unknown_in_file(choice: str, key: str) -> str:
     file = shown(groups.file_of(*choice.rsplit("/", 1))) if "/" in choice else f"{choice}.yaml"
     return (
-        f"{file} sets {key!r}, which is no setting there. A part of your own, whose settings are not known, starts with "
-        "`defaults: [/schema/own@_here_, _self_]`"
+        f"{file} sets {key!r}, which is no setting there. A part of your own, whose settings are not known, starts "
+        "with `defaults: [/schema/own@_here_, _self_]`"
     )
 
 

@@ -1,7 +1,7 @@
 """Muon for the matrices of linear maps and AdamW for everything else, as one optimizer.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) moves a matrix along its momentum with all
-singular values set to about 1. Rates are scaled as in Moonlight (Liu et al. 2025, "Muon is Scalable for LLM
+singular values set to about 1 (`polar`). Rates are scaled as in Moonlight (Liu et al. 2025, "Muon is Scalable for LLM
 Training"), so that an update is as large as AdamW's: both take one `lr` and one `weight_decay`.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,6 +19,7 @@ from triptych.nn.linear import FusedLinear
 from triptych.optim import foreach
 from triptych.optim.adamw import check_adam, choose_fused
 from triptych.optim.groups import check_groups, parameter_groups
+from triptych.optim.polar import orthogonalise
 
 
 def muon(
@@ -28,7 +28,7 @@ def muon(
     weight_decay: float = 0.05,
     momentum: float = 0.95,
     nesterov: bool = True,
-    ns_steps: int = 5,
+    ns_steps: int = 3,
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
     fused: bool | None = None,
@@ -90,12 +90,11 @@ def matrices_of(model: nn.Module) -> dict[Tensor, list[int]]:
     return matrices
 
 
-class BatchedMuon(torch.optim.Muon):
-    """torch.optim.Muon with its state and its groups, over matrices that may be stacked by rows in one parameter.
+class BatchedMuon(Optimizer):
+    """Muon over matrices that may be stacked by rows in one parameter; all matrices of one shape are one batch.
 
-    All matrices of one shape go through the Newton-Schulz iteration as one batch. It runs in bfloat16 on a GPU, as
-    torch's own does everywhere, and in float32 on a CPU: one without bfloat16 units is hundreds of times slower in
-    bfloat16.
+    The direction is found in bfloat16 on a GPU and in float32 on a CPU: one without bfloat16 units is hundreds of
+    times slower in bfloat16.
     """
 
     def __init__(
@@ -107,9 +106,8 @@ class BatchedMuon(torch.optim.Muon):
         nesterov: bool,
         ns_steps: int,
     ) -> None:
-        super().__init__(
-            groups, lr=lr, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"
-        )
+        settings = {"lr": lr, "weight_decay": 0.0, "momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps}
+        super().__init__(groups, settings)
         self._rows = rows
 
     @torch.no_grad()
@@ -120,12 +118,14 @@ class BatchedMuon(torch.optim.Muon):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters: list[Tensor] = []
-            gradients: list[Tensor] = []
-            buffers: list[Tensor] = []
-            self._init_group(group, parameters, gradients, buffers)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
                 continue
+            gradients = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
             foreach.lerp_(buffers, gradients, 1 - group["momentum"])
             updates = foreach.lerp(gradients, buffers, group["momentum"]) if group["nesterov"] else buffers
             foreach.mul_(parameters, 1 - group["lr"] * group["weight_decay"])
@@ -141,23 +141,10 @@ class BatchedMuon(torch.optim.Muon):
         for (shape, device, _), pairs in batches.items():
             stacked = torch.stack([step for _, step in pairs])
             dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-            directions = orthogonalise(stacked.to(dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
-            directions = directions.to(stacked.dtype).mul_(-group["lr"] * 0.2 * math.sqrt(max(shape)))
+            directions = orthogonalise(stacked.to(dtype), group["ns_steps"]).to(stacked.dtype)
+            # As large as an AdamW update (Moonlight): the mean square of an orthogonal direction is 1 / longer side.
+            directions.mul_(-group["lr"] * 0.2 * math.sqrt(max(shape)))
             foreach.add_([matrix for matrix, _ in pairs], list(directions.unbind()))
-
-
-def orthogonalise(
-    matrices: Float[Tensor, "batch rows columns"], coefficients: Sequence[float], steps: int, eps: float
-) -> Float[Tensor, "batch rows columns"]:
-    """The matrices with their singular values moved to about 1 (0.7 to 1.2), by a quintic Newton-Schulz iteration."""
-    a, b, c = coefficients
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
 
 
 class MuonAdamW(Optimizer):

@@ -101,6 +101,8 @@ def wsd(
     `warmup` and `decay` are each a share of `total_steps` if below 1, a number of steps otherwise.
     """
     warmup_steps, decay_steps = _steps("warmup", warmup, total_steps), _steps("decay", decay, total_steps)
+    if warmup < 1 and decay < 1 and warmup + decay <= 1:
+        decay_steps = min(decay_steps, total_steps - warmup_steps)  # both shares may have been rounded up
     _check_final(final)
     if shape not in get_args(Shape):
         raise UserError(f"schedule.shape is {shape!r}, but must be one of {list(get_args(Shape))}")

@@ -39,7 +39,11 @@ class Muon(Part):
         "peak learning rate of the AdamW part; null: `lr`", default=None, range=Range(above=0)
     )
     nesterov: bool = option("Nesterov's form of the momentum", default=True)
-    ns_steps: int = option("Newton-Schulz iterations that make an update orthogonal", default=5, range=Range(least=1))
+    ns_steps: int = option(
+        "polynomial steps that make an update orthogonal, of three matrix products each",
+        default=3,
+        range=Range(least=1),
+    )
     betas: list[float] = option("averages of the AdamW part", default=[0.9, 0.95])
     eps: float = option("added to the root in the AdamW part", default=1e-8, range=Range(above=0))
     fused: bool | None = option("torch's fused kernel in the AdamW part; null: where the device has it", default=None)
