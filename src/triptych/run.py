@@ -31,6 +31,7 @@ from triptych.checkpoints.lock import RunLock
 from triptych.data.module import ImageData
 from triptych.errors import TrainingFault, UserError
 from triptych.features.preprocess import Preprocess
+from triptych.heap import keep_freed_memory
 from triptych.rundir import Masking, RunDirectory, RunLog
 from triptych.weights import start_from
 
@@ -104,6 +105,8 @@ class _Run:
         """Trains to the end, then writes the summary, the pictures and the report."""
         if self.settings["trainer"]["compile"]:
             self.model.compile()
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         last = self.run.last_checkpoint() if self.settings["resume"] else None
         self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
 
