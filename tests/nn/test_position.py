@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from triptych.nn.attention import rotate
 from triptych.nn.position import (
     LearnedPosition,
+    LearnedRotaryPosition,
     NoPosition,
     RotaryPosition,
     SinusoidalPosition,
@@ -72,6 +73,20 @@ def test_rotary_scores_depend_on_distance_alone() -> None:
     torch.testing.assert_close(scores[0, 0, 1, 2], scores[2, 1, 3, 3])
     torch.testing.assert_close(scores[1, 3, 0, 0], scores[2, 3, 1, 0])
     assert not torch.isclose(scores[0, 0, 1, 2], scores[0, 0, 2, 1])
+
+
+def test_learned_and_rotary_gives_what_each_gives_alone() -> None:
+    tokens = TokenGrid(8, (3, 4), prefix=2, rotary_dim=8)
+    both = LearnedRotaryPosition(tokens, base=50.0, interpolation="bilinear")
+    learned, rotary = LearnedPosition(tokens, interpolation="bilinear"), RotaryPosition(tokens, base=50.0)
+    for parameter in both.parameters():
+        torch.nn.init.normal_(parameter)
+    learned.load_state_dict(both.learned.state_dict())
+    for grid in ((3, 4), (5, 2)):
+        assert torch.equal(both.table(grid, CPU), learned.table(grid, CPU))
+        for got, wanted in zip(both.rotary(grid, CPU), rotary.rotary(grid, CPU), strict=True):
+            assert torch.equal(got, wanted)
+    assert both.prefix_table() is both.learned.prefix_places
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:

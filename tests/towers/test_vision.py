@@ -15,7 +15,13 @@ from triptych.nn.mixers.softmax import SoftmaxMixer
 from triptych.nn.norm import LayerNorm, RMSNorm
 from triptych.nn.patch import PatchEmbedding
 from triptych.nn.pool import AttentionPool, ClassTokenPool, MeanPool
-from triptych.nn.position import LearnedPosition, NoPosition, RotaryPosition, SinusoidalPosition
+from triptych.nn.position import (
+    LearnedPosition,
+    LearnedRotaryPosition,
+    NoPosition,
+    RotaryPosition,
+    SinusoidalPosition,
+)
 from triptych.towers.vision import VisionTower
 
 POSITIONS = {
@@ -23,6 +29,7 @@ POSITIONS = {
     "learned, patches alone": partial(LearnedPosition, embed_prefix=False),
     "sinusoidal": SinusoidalPosition,
     "rotary": RotaryPosition,
+    "learned and rotary": LearnedRotaryPosition,
     "none": NoPosition,
 }
 POOLS = {
@@ -135,7 +142,7 @@ def test_patch_dropout_leaves_the_work_out_in_training_alone(position: str) -> N
 
 def test_patch_dropout_keeps_each_patch_at_its_own_place() -> None:
     """With every patch kept but shuffled, the mean is that of the whole image: position and content move together."""
-    for position in ("learned", "sinusoidal", "rotary"):
+    for position in ("learned", "sinusoidal", "rotary", "learned and rotary"):
         model = make(position, "mean", 0).train()
         images = torch.randn(2, 3, 16, 16)
         whole = model(images)

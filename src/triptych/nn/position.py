@@ -149,6 +149,33 @@ class RotaryPosition(Position):
         return Rotary(angles.cos(), angles.sin())
 
 
+class LearnedRotaryPosition(Position):
+    """A learned table and rotary positions together, as EVA-02 has them (Fang et al., 2023): the table says where a
+    token is, the angles how far apart two are. See `LearnedPosition` and `RotaryPosition` for the settings and errors.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenGrid,
+        base: float = 100.0,
+        embed_prefix: bool = True,
+        interpolation: str = "bicubic",
+        antialias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.learned = LearnedPosition(tokens, embed_prefix, interpolation, antialias)
+        self.angles = RotaryPosition(tokens, base)
+
+    def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
+        return self.learned.table(grid, device)
+
+    def prefix_table(self) -> Float[Tensor, "prefix dim"] | None:
+        return self.learned.prefix_table()
+
+    def rotary(self, grid: tuple[int, ...], device: torch.device) -> Rotary:
+        return self.angles.rotary(grid, device)
+
+
 def grid_coordinates(
     grid: tuple[int, ...], built: tuple[int, ...], device: torch.device
 ) -> Float[Tensor, "tokens axes"]:

@@ -12,6 +12,8 @@ from triptych.nn.drop import Kept, draw_kept
 from triptych.nn.layout import SequenceLayout
 from triptych.nn.mixers.base import Abilities, Mixer, require
 
+NOTHING = Abilities()
+
 
 class Stack(nn.Module):
     """``depth`` blocks and a final norm.
@@ -31,7 +33,7 @@ class Stack(nn.Module):
         layer_scale: float | None = None,
         stochastic_depth: float = 0.0,
         final_norm: bool = True,
-        needs: Abilities = Abilities(),  # noqa: B008
+        needs: Abilities = NOTHING,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()

@@ -130,6 +130,14 @@ class RotaryPosition(Part):
 
 
 @dataclass
+class LearnedRotaryPosition(LearnedPosition):
+    """A learned table and axial RoPE together."""
+
+    _target_: str = "triptych.nn.position.LearnedRotaryPosition"
+    base: float = option("longest wave over shortest of the angles", default=100.0, range=Range(above=1))
+
+
+@dataclass
 class ClassTokenPool(Part):
     """The embedding is the class token."""
 
@@ -219,6 +227,12 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
     "model.tower.mixer.qk_norm": (LayerNorm, RmsNorm),
     "model.tower.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
     "model.tower.norm": (LayerNorm, RmsNorm),
-    "model.tower.position": (LearnedPosition, SinusoidalPosition, RotaryPosition, NoPosition),
+    "model.tower.position": (
+        LearnedPosition,
+        SinusoidalPosition,
+        RotaryPosition,
+        LearnedRotaryPosition,
+        NoPosition,
+    ),
     "model.tower.pool": (ClassTokenPool, MeanPool, AttentionPool),
 }
