@@ -1,11 +1,13 @@
 """Every parameter starts by the table."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from triptych.nn.block import LayerScale
-from triptych.nn.init import initialise, initialise_head
+from triptych.nn.init import initialise, initialise_head, small_normal
 from triptych.nn.linear import FusedLinear
 from triptych.nn.patch import PatchEmbedding
 
@@ -21,6 +23,15 @@ def test_fused_maps_start_as_the_single_ones_would() -> None:
     assert float(single.weight.detach().std()) == pytest.approx(query, rel=0.03)
     assert not fused.bias.any()
     assert not single.bias.any()
+
+
+def test_one_small_deviation_takes_no_notice_of_sizes() -> None:
+    parts = [FusedLinear(64, (64, 64, 64)), nn.Linear(256, 512)]
+    for linear, deviation in ((small_normal, 0.02), (partial(small_normal, deviation=0.1), 0.1)):
+        initialise(nn.ModuleList(parts), linear)
+        for part in parts:
+            assert float(part.weight.detach().std()) == pytest.approx(0.88 * deviation, rel=0.03)
+            assert not part.bias.any()
 
 
 def test_patches_gains_and_heads() -> None:

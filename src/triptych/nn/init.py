@@ -3,9 +3,7 @@
 ================================  =====================================================================================
 parameter                         start
 ================================  =====================================================================================
-weight of a linear map            normal, variance 2 / (inputs + outputs), cut at two deviations (Glorot and Bengio,
-                                  2010, as big_vision's ViT); the maps in a `FusedLinear` count one by one, since each
-                                  is a matrix of its own
+weight of a linear map            `glorot` (big_vision's ViT) or `small_normal` (BERT, timm's ViT)
 bias of a linear map              0
 weight of the patch embedding     normal, variance 1 / pixels, cut at two deviations (LeCun)
 weight, bias of the head          0 (`initialise_head`), so training starts from equal odds
@@ -18,6 +16,7 @@ latent of an attention pool       normal, variance 1 / dim, cut at two deviation
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -31,9 +30,28 @@ TOKEN_DEVIATION = 0.02
 TOKENS = ("class_token", "registers", "places", "prefix_places")
 
 
+LinearInit = Callable[[nn.Linear], None]
+
+
 @torch.no_grad()
-def initialise(module: nn.Module) -> None:
-    """Starts every parameter of ``module`` by the table above.
+def glorot(linear: nn.Linear) -> None:
+    """Starts the weight normal, of variance 2 / (inputs + outputs), cut at two deviations (Glorot and Bengio, 2010).
+
+    The maps in a `FusedLinear` count one by one, since each is a matrix of its own.
+    """
+    for matrix in linear.weight.split(linear.splits) if isinstance(linear, FusedLinear) else [linear.weight]:
+        _normal(matrix, math.sqrt(2 / sum(matrix.shape)))
+
+
+@torch.no_grad()
+def small_normal(linear: nn.Linear, deviation: float = 0.02) -> None:
+    """Starts the weight normal, of one deviation whatever its size, cut at two deviations."""
+    _normal(linear.weight, deviation)
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, linear: LinearInit = glorot) -> None:
+    """Starts every parameter of ``module`` by the table above, the weights of linear maps by ``linear``.
 
     Raises TypeError, naming it, for a parameter that the table does not know, so that none is forgotten.
     """
@@ -43,8 +61,7 @@ def initialise(module: nn.Module) -> None:
                 if name == "bias":
                     parameter.zero_()
                     continue
-                for matrix in parameter.split(part.splits) if isinstance(part, FusedLinear) else [parameter]:
-                    _normal(matrix, math.sqrt(2 / sum(matrix.shape)))
+                linear(part)
             elif is_norm(part):
                 parameter.fill_(0.0 if name == "bias" else 1.0)
             elif isinstance(part, LayerScale):

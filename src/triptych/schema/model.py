@@ -183,6 +183,23 @@ class Patch(Part):
 
 
 @dataclass
+class Glorot(Part):
+    """Linear maps start normal, of variance 2 / (inputs + outputs)."""
+
+    _target_: str = "triptych.nn.init.glorot"
+    _partial_: bool = True
+
+
+@dataclass
+class SmallNormal(Part):
+    """Linear maps start normal, of one deviation."""
+
+    _target_: str = "triptych.nn.init.small_normal"
+    _partial_: bool = True
+    deviation: float = option("standard deviation of the weights", default=0.02, range=Range(above=0))
+
+
+@dataclass
 class VisionTower(Part):
     """A vision transformer: images to an embedding."""
 
@@ -206,6 +223,7 @@ class VisionTower(Part):
         range=_RATE,
     )
     patch_dropout: float = option("share of patches left out in training", default=0.0, range=_RATE)
+    init: Part = field(default_factory=Part)
 
 
 @dataclass
@@ -234,5 +252,6 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
         LearnedRotaryPosition,
         NoPosition,
     ),
+    "model.tower.init": (Glorot, SmallNormal),
     "model.tower.pool": (ClassTokenPool, MeanPool, AttentionPool),
 }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.nn.drop import PatchDropout
-from triptych.nn.init import initialise
+from triptych.nn.init import LinearInit, glorot, initialise
 from triptych.nn.layout import Rotary, SequenceLayout
 from triptych.nn.mixers.base import Abilities, Mixer
 from triptych.nn.patch import PatchEmbedding, Size, height_width
@@ -28,6 +28,7 @@ class VisionTower(nn.Module):
     positions are built for; images of any other size that patches cover are taken too, positions resampled.
     ``registers`` are learned tokens beside the class token (Darcet et al., 2023), which the pool asks for.
     ``layer_scale``, ``stochastic_depth``: see `Stack`; ``patch_dropout``: the share of patches left out in training.
+    ``init`` starts the weights of linear maps: see `triptych.nn.init`.
 
     Raises ValueError where parts do not fit each other.
     """
@@ -47,6 +48,7 @@ class VisionTower(nn.Module):
         layer_scale: float | None = None,
         stochastic_depth: float = 0.0,
         patch_dropout: float = 0.0,
+        init: LinearInit = glorot,
     ) -> None:
         super().__init__()
         self.dim = dim
@@ -63,7 +65,7 @@ class VisionTower(nn.Module):
         )  # fmt: skip
         grid = self.patch.grid(self.image_size)
         self.position = position(TokenGrid(dim, grid, self.prefix, self.stack.rotary_dim))
-        initialise(self)
+        initialise(self, init)
 
     @property
     def channels(self) -> int:
