@@ -131,6 +131,11 @@ def test_muon_and_adamw_learn(tiny: nn.Module) -> None:
         assert loss(model).item() < 0.2 * start
 
 
+def test_a_group_that_would_never_move_is_refused(tiny: nn.Module) -> None:
+    with pytest.raises(TypeError, match="takes no further parameter groups"):
+        muon(tiny).add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+
+
 def test_frozen_matrices_are_left_out(tiny: nn.Module) -> None:
     hidden = next(iter(matrices_of(tiny)))
     hidden.requires_grad_(False)

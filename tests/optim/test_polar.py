@@ -44,6 +44,17 @@ def test_half_precision_takes_the_same_direction(shape: tuple[int, int]) -> None
     assert torch.linalg.svdvals(half).max() < 1.5
 
 
+@pytest.mark.parametrize("steps", range(1, 13))
+@pytest.mark.parametrize("shape", [(64, 192), (192, 64), (96, 96)])
+def test_no_matrix_makes_a_step_grow(shape: tuple[int, int], steps: int) -> None:
+    """Rounding must not feed on the directions that a matrix has not."""
+    low_rank = torch.randn(shape[0], 4) @ torch.randn(4, shape[1])
+    steep, _, _ = with_values(torch.logspace(0, -6, 64), *shape, seed=0)
+    for matrices in (low_rank[None], steep[None], low_rank[None].bfloat16()):
+        largest = torch.linalg.svdvals(orthogonalise(matrices, steps).float()).max()
+        assert largest < 1 + SPREAD + 0.1
+
+
 def test_matrices_of_a_batch_do_not_meet() -> None:
     matrices = torch.randn(3, 4, 9)
     alone = torch.cat([orthogonalise(matrix[None], 3) for matrix in matrices])

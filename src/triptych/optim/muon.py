@@ -154,6 +154,13 @@ class MuonAdamW(Optimizer):
         self._parts: tuple[Optimizer, ...] = (muon, adamw)
         super().__init__([*muon.param_groups, *adamw.param_groups], defaults={})
         self._share()
+        self._complete = True
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refused with TypeError: a group that is added later belongs to neither part, and would never move."""
+        if getattr(self, "_complete", False):
+            raise TypeError("MuonAdamW takes no further parameter groups; build it with muon(model) once all train")
+        super().add_param_group(param_group)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both; the closure runs once, before them."""
