@@ -85,3 +85,11 @@ def test_a_turn_backwards_undoes_it_and_carries_the_gradient() -> None:
     weights = torch.randn_like(x)
     (gradient,) = torch.autograd.grad((rotate(x, there) * weights).sum(), x)
     torch.testing.assert_close(gradient, rotate(weights, Rotary(there.cos, -there.sin)), rtol=1e-5, atol=1e-6)
+
+
+def test_rotation_takes_any_memory_layout() -> None:
+    angles = torch.randn(5, 4)
+    rotary = Rotary(angles.cos(), angles.sin())
+    wide = torch.randn(2, 5, 3, 9)
+    for x in (wide[..., :8], wide[..., 1:], torch.randn(2, 5, 8, 3).transpose(-1, -2)):
+        assert torch.equal(rotate(x, rotary), rotate(x.contiguous(), rotary))

@@ -18,10 +18,12 @@ def run(ranks: int, output: Path, *more: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.slow
-def test_uneven_ranks_and_micro_batches_train_as_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last_batch", ["whole", "short"])
+def test_uneven_ranks_and_micro_batches_train_as_one_process(tmp_path: Path, last_batch: str) -> None:
+    """Also where a short last batch leaves one rank without a sample."""
     results = []
     for ranks in (1, 2):
-        done = run(ranks, tmp_path / str(ranks))
+        done = run(ranks, tmp_path / str(ranks), last_batch)
         assert done.returncode == 0, done.stderr
         results.append(torch.load(tmp_path / str(ranks), weights_only=True))
     torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-6)

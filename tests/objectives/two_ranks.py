@@ -1,5 +1,5 @@
-"""Trains a toy on one or two processes: `two_ranks.py RANKS OUTPUT [nan]`. Started by test_ranks.py, in processes of
-its own.
+"""Trains a toy on one or two processes: `two_ranks.py RANKS OUTPUT [nan] [short]`. Started by test_ranks.py, in
+processes of its own.
 """
 
 import sys
@@ -20,17 +20,23 @@ STEPS, BATCH = 3, 8
 
 
 class Slices(IterableDataset[dict[str, Tensor]]):
-    """Whole batches for one rank; for two, the first 5 samples of each for one and the last 3 for the other."""
+    """Whole batches for one rank; for two, the first 5 samples of each for one and the last 3 for the other.
 
-    def __init__(self, rank: int, ranks: int) -> None:
+    If `short`, the last batch has one sample, so that the second rank has none of it.
+    """
+
+    def __init__(self, rank: int, ranks: int, short: bool) -> None:
+        self.short = short
         self.part = slice(None) if ranks == 1 else slice(0, 5) if rank == 0 else slice(5, BATCH)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         generator = torch.Generator().manual_seed(0)
-        for _ in range(STEPS):
+        for step in range(STEPS):
             images = torch.randint(0, 256, (BATCH, 3, 4, 4), dtype=torch.uint8, generator=generator)
             labels = torch.randint(3, (BATCH,), generator=generator)
-            yield {"image": images[self.part], "label": labels[self.part], "index": torch.arange(BATCH)[self.part]}
+            batch = {"image": images, "label": labels, "index": torch.arange(BATCH)}
+            size = 1 if self.short and step == STEPS - 1 else BATCH
+            yield {key: value[:size][self.part] for key, value in batch.items()}
 
 
 class Poisoned(nn.Module):
@@ -45,7 +51,7 @@ class Poisoned(nn.Module):
         return self.model(images) * (float("nan") if self.active and self.calls > 2 else 1.0)
 
 
-def main(ranks: int, output: Path, poison: bool) -> None:
+def main(ranks: int, output: Path, poison: bool, short: bool) -> None:
     torch.manual_seed(0)
     trainer = Trainer(
         max_steps=STEPS,
@@ -66,10 +72,10 @@ def main(ranks: int, output: Path, poison: bool) -> None:
     objective = ClassificationObjective(
         poisoned, optimizer, constant, 3, [0.5] * 3, [0.5] * 3, clip=1.0, micro_batch_size=2
     )
-    trainer.fit(objective, DataLoader(Slices(trainer.global_rank, ranks), batch_size=None))
+    trainer.fit(objective, DataLoader(Slices(trainer.global_rank, ranks, short), batch_size=None))
     if trainer.is_global_zero:
         torch.save({"weights": model.state_dict(), "loss": trainer.logged_metrics["train/loss"]}, output)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), "nan" in sys.argv)
+    main(int(sys.argv[1]), Path(sys.argv[2]), "nan" in sys.argv, "short" in sys.argv)

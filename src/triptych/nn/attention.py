@@ -18,6 +18,8 @@ def rotate(x: Float[Tensor, "*batch tokens heads dim"], rotary: Rotary) -> Float
     cos, sin = rotary.cos.unsqueeze(-2), rotary.sin.unsqueeze(-2)
     pairs = x.unflatten(-1, (-1, 2))
     if x.dtype == cos.dtype == torch.float32 and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        if pairs.stride(-1) != 1 or pairs.storage_offset() % 2 or any(step % 2 for step in pairs.stride()[:-1]):
+            pairs = pairs.contiguous()  # complex numbers lie at even places
         return torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin)).flatten(-2)
     first, second = pairs.unbind(-1)
     return torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1).flatten(-2).type_as(x)

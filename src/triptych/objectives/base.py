@@ -41,7 +41,13 @@ class Objective(LightningModule, ABC):
 
     `optimizer(model)` and `schedule(optimizer, total_steps)` are factories. After a resume, the settings of the
     optimizer are those given here, not those saved: what a configuration says is what runs.
+
+    A subclass says which metrics a validation logs (`validation_metrics`), and which of them tells the best checkpoint
+    (`monitor`).
     """
+
+    monitor: str
+    validation_metrics: list[str]
 
     def __init__(
         self,
@@ -133,8 +139,16 @@ class Objective(LightningModule, ABC):
         self._check_finite()
 
     def _backward(self, batch: Batch) -> Tensor:
-        """Adds up the gradients of the micro-batches; returns the mean loss of the batch."""
+        """Adds up the gradients of the micro-batches; returns the mean loss of the batch.
+
+        A rank that has no sample of a short last batch takes part in the exchange of gradients with zeros.
+        """
         count = len(next(iter(batch.values())))
+        if count == 0:
+            self._share(count)
+            blank = {key: value.new_zeros(1, *value.shape[1:]) for key, value in batch.items()}
+            self.manual_backward(self.loss(blank) * 0.0)
+            return torch.zeros((), device=self.device)
         micro_batches = list(split(batch, self.micro_batch_size or count))
         share = self._share(count)
         total = torch.zeros((), device=self.device)

@@ -73,6 +73,11 @@ class ClassificationObjective(Objective):
         kind = MultiLabelMetrics if multi_label else SingleLabelMetrics
         self.metrics = nn.ModuleList(kind(num_classes) for _ in self.validation_names)
         self.monitor = f"val/{kind.monitor}"
+        self.validation_metrics = [
+            f"{name}/{metric}"
+            for name, metrics in zip(self.validation_names, self._metrics(), strict=True)
+            for metric in metrics.names
+        ]
         self.predictions: dict[str, Predictions] = {}
         self.confusion: dict[str, Tensor] = {}
         # (x / 255 - mean) / std as one multiply-add. Not buffers: DDP would broadcast them at every step.
@@ -82,7 +87,7 @@ class ClassificationObjective(Objective):
     def normalise(
         self, images: UInt8[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """float32 images of about zero mean and unit variance, on the device of the input."""
+        """Images of about zero mean and unit variance, on the device of the input, in the type of the weights."""
         if images.dtype != torch.uint8:
             raise UserError(
                 f"images come as {images.dtype}, but must be uint8 (0..255): the objective normalises them itself"
@@ -93,7 +98,7 @@ class ClassificationObjective(Objective):
             )
         if self._scale.device != images.device:
             self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
-        return torch.addcmul(self._shift, images.float(), self._scale)
+        return torch.addcmul(self._shift, images.float(), self._scale).to(self.dtype)
 
     def prepare(self, batch: Batch) -> Batch:
         """Mixes the batch before it is split, so that micro-batches change nothing."""
@@ -125,7 +130,9 @@ class ClassificationObjective(Objective):
         self.confusion = {}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Counts one batch of a validation set."""
+        """Counts one batch of a validation set; a rank's share of a short last one may be empty."""
+        if not len(batch["label"]):
+            return
         logits, labels = self.model(self.normalise(batch["image"])), batch["label"]
         self._metrics()[dataloader_idx].update(logits, labels, self.compute_loss(logits, labels))
         self.predictions[self.validation_names[dataloader_idx]].add(logits, labels, batch["index"])

@@ -22,6 +22,7 @@ class ClassificationMetrics(nn.Module, ABC):
     """Metrics of one validation set. A batch counts by its samples, so a short last one weighs what it is worth."""
 
     monitor: str  # the metric that tells the best checkpoint; higher is better
+    names: tuple[str, ...]  # of all metrics that `compute` gives
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +61,7 @@ class SingleLabelMetrics(ClassificationMetrics):
         self.top5 = (
             MulticlassAccuracy(num_classes, top_k=5, average="micro", validate_args=False) if num_classes > 5 else None
         )
+        self.names = ("loss", "accuracy", "mean_class_accuracy", *(("accuracy_top5",) if num_classes > 5 else ()))
         small = num_classes <= MOST_CONFUSION_CLASSES
         self.matrix = MulticlassConfusionMatrix(num_classes, validate_args=False) if small else None
 
@@ -102,6 +104,7 @@ class MultiLabelMetrics(ClassificationMetrics):
     """
 
     monitor = "mean_average_precision"
+    names = ("loss", "mean_average_precision", "f1")
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -110,7 +110,7 @@ class VisionTower(nn.Module):
             table = None if table is None else F.embedding(kept, table)
             rotary = None if rotary is None else rotary.map(lambda t: F.embedding(kept, t))
         x = self.patch(patches)
-        return (x if table is None else x + table), rotary
+        return (x if table is None else x + table.to(x.dtype)), rotary
 
     def _prefix_tokens(self) -> Float[Tensor, "prefix dim"] | None:
         parts: list[Tensor] = [part for part in (self.class_token, self.registers) if part is not None]
