@@ -1,5 +1,6 @@
 """The command as a user starts it: a stop that saves, a loss that is not finite, a sweep, a run that is finished."""
 
+import csv
 import json
 import os
 import random
@@ -32,28 +33,39 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+def wait_for_training(process: subprocess.Popen[str], output: Path) -> None:
+    """Until some steps are written down."""
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size > 200 for path in output.glob("train/small/*/metrics.csv")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
 def runs(output: Path) -> list[Path]:
     return sorted((output / "train" / "small").iterdir())
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_exits_with_143(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("receiver", ["process", "group"])
+def test_sigterm_saves_and_exits_with_143(pictures: Path, tmp_path: Path, receiver: str) -> None:
+    """Service managers and schedulers send it to all processes of the group, the loader's workers too."""
     words = [
         *SETTINGS,
+        "data.workers=2",
         f"data.root={pictures}",
         f"output={tmp_path}",
         "trainer.epochs=10000",
         "trainer.validate_every=50",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "triptych.cli", "train", *words], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "triptych.cli", "train", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not any(path.stat().st_size > 200 for path in tmp_path.glob("train/small/*/metrics.csv")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGTERM)
+    wait_for_training(process, tmp_path)
+    (os.kill if receiver == "process" else os.killpg)(process.pid, signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 143
     (run,) = runs(tmp_path)
@@ -63,6 +75,58 @@ def test_sigterm_saves_and_exits_with_143(pictures: Path, tmp_path: Path) -> Non
     last = (run / "checkpoints" / "last").resolve().name
     assert last.startswith("step_")
     assert json.loads((run / "summary.json").read_text())["status"] == "stopped by SIGTERM"
+
+
+@pytest.mark.slow
+def test_a_stop_ends_a_whole_sweep(pictures: Path, tmp_path: Path) -> None:
+    words = [*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "trainer.epochs=10000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "triptych.cli", "train", "-m", "seed=0,1", *words], cwd=tmp_path, text=True
+    )
+    wait_for_training(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert len(runs(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_weights_of_another_type_train(pictures: Path, tmp_path: Path, precision: str) -> None:
+    words = [*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "trainer.max_steps=2"]
+    position = "model.tower.position=sinusoidal"
+    assert start("train", [*words, f"trainer.precision={precision}", position]) == 0
+
+
+def test_a_resume_keeps_what_it_changed_and_may_start_at_an_older_save(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "checkpoint.every_steps=1", "checkpoint.keep=9"]
+    assert start("train", [*words, "trainer.max_steps=2"]) == 0
+    (run,) = runs(tmp_path)
+    assert start("train", [f"resume={run}", "trainer.max_steps=4"]) == 0
+    capsys.readouterr()
+    assert start("train", [f"resume={run}"]) == 2
+    message = capsys.readouterr().err
+    assert "it has made 4 steps of 4. To go on for longer, raise trainer.max_steps above 4" in message
+    weights = run / "checkpoints" / "last" / "model.safetensors"
+    trained = weights.read_bytes()
+    weights.write_bytes(trained[:-1] + b"x")
+    assert start("train", [f"resume={run}"]) == 2
+    older = run / "checkpoints" / "step_0000003"
+    assert f"The newest other whole checkpoint is {older}: name it to go on from there" in capsys.readouterr().err
+    assert start("train", [f"resume={older}"]) == 0
+    assert weights.read_bytes() == trained
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows if row["train/loss"]] == ["1", "2", "3", "4"]
+
+
+def test_best_is_the_smallest_loss_where_a_loss_is_monitored(pictures: Path, tmp_path: Path) -> None:
+    words = [*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "checkpoint.monitor=val/loss"]
+    assert start("train", [*words, "trainer.epochs=3", "trainer.validate_every=0.4", "optimizer.lr=0.05"]) == 0
+    (run,) = runs(tmp_path)
+    rows = [row for row in csv.DictReader((run / "metrics.csv").read_text().splitlines()) if row["val/loss"]]
+    smallest = min(rows, key=lambda row: float(row["val/loss"]))
+    assert len(rows) > 3
+    assert (run / "checkpoints" / "best").resolve().name == f"step_{int(smallest['step']):07d}"
 
 
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 import yaml
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -24,7 +24,7 @@ from triptych.callbacks.progress import RunProgress
 from triptych.callbacks.recipe import Recipe
 from triptych.callbacks.signals import GracefulStop, RunStopped
 from triptych.callbacks.summary import RunSummary
-from triptych.checkpoints.find import find_checkpoint
+from triptych.checkpoints.find import step_folders
 from triptych.checkpoints.format import read_checkpoint
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.checkpoints.lock import RunLock
@@ -32,6 +32,7 @@ from triptych.data.module import ImageData
 from triptych.errors import TrainingFault, UserError
 from triptych.features.preprocess import Preprocess
 from triptych.heap import keep_freed_memory
+from triptych.objectives.base import Objective
 from triptych.rundir import Masking, RunDirectory, RunLog
 from triptych.weights import start_from
 
@@ -55,13 +56,14 @@ def train(config: DictConfig) -> int:
                 _discard(run, Path(config.output))
             raise
         log.info("run directory %s", run.path)  # only now: a directory that is taken away again is not worth a line
-        if not config.resume:
-            plain = masking.tree({**settings, "resume": None})
-            run.write_config(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        # On a resume too: what was changed for it holds for the next one.
+        plain = masking.tree({**settings, "resume": None})
+        run.write_config(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         try:
             job.fit()
         except RunStopped as stop:
-            log.warning("%s. Go on with `triptych train resume=%s`", stop, run.path)
+            again = f"Go on with `triptych train resume={run.path}`" if step_folders(run.checkpoints) else "Start again"
+            log.warning("%s. %s", stop, again)
             return int(stop.code or 0)
         except TrainingFault as fault:
             raise TrainingFault(f"{fault}. {_last_good(run)}") from fault
@@ -85,6 +87,10 @@ class _Run:
         settings = self.settings
         self.allow = (*RUN_PACKAGES, *settings["allow_targets"])
         trainer = settings["trainer"]
+        if trainer["devices"] > 1:
+            raise UserError(
+                f"trainer.devices is {trainer['devices']}, but this command trains on one device: leave it at 1"
+            )
         if trainer["threads"]:
             torch.set_num_threads(trainer["threads"])
         seed_everything(settings["seed"], workers=False, verbose=False)
@@ -111,11 +117,13 @@ class _Run:
         self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
 
     def _check_unfinished(self) -> None:
-        step = read_checkpoint(find_checkpoint(self.run.path))["global_step"]
+        step = read_checkpoint(self.run.last_checkpoint())["global_step"]
         if step >= self.total_steps:
+            trainer = self.settings["trainer"]
+            bound = "max_steps" if trainer["max_steps"] == self.total_steps else "epochs"
             raise UserError(
                 f"{self.run.path} is finished: it has made {step} steps of {self.total_steps}. To go on for longer, "
-                f"raise trainer.epochs above {self.settings['trainer']['epochs']:g}"
+                f"raise trainer.{bound} above {trainer[bound]:g}"
             )
 
     def _model(self) -> nn.Module:
@@ -138,7 +146,7 @@ class _Run:
         model.preprocess = self.preprocess
         return model
 
-    def _objective(self) -> LightningModule:
+    def _objective(self) -> Objective:
         make = build(self.settings["objective"], self.allow)
         if self.data.multilabel != self.settings["objective"]["multi_label"]:
             raise UserError(
@@ -162,6 +170,11 @@ class _Run:
     def _checkpoint(self) -> Checkpointing:
         settings = self.settings["checkpoint"]
         monitor = settings["monitor"] or self.objective.monitor
+        logged = self.objective.validation_metrics
+        if monitor not in logged:
+            raise UserError(
+                f"checkpoint.monitor is {monitor!r}, which no validation logs; logged are {', '.join(logged)}"
+            )
         return build({**settings, "monitor": monitor, "folder": str(self.run.checkpoints)}, self.allow)
 
     def _recipe(self) -> Recipe:

@@ -303,6 +303,17 @@ def test_leftovers_of_a_crash_are_cleaned_at_the_start(tmp_path: Path, caplog: p
     assert sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir()) == ["last", "step_0000001"]
 
 
+def test_saves_that_lead_nowhere_go_once_a_newer_one_is_there(tmp_path: Path) -> None:
+    """Going on from an older save abandons the later ones; a crash before a publication leaves such a one too."""
+    plan: dict[str, Any] = {"max_epochs": -1, "limit_val_batches": 0}
+    train(tmp_path, max_steps=5, **plan)
+    store = tmp_path / "checkpoints"
+    saves = Checkpointing(every_steps=1, keep=2)
+    train(tmp_path, resume=store / "step_0000002", checkpointing=saves, max_steps=6, **plan)
+    assert [folder.name for folder in step_folders(store)] == ["step_0000005", "step_0000006"]
+    assert read_checkpoint(find_checkpoint(store))["global_step"] == 6
+
+
 def test_a_save_that_fails_ends_the_run_and_leaves_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

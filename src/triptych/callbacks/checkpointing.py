@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from triptych.checkpoints.files import clean_staging, make_folder, publish_link, remove_folder
-from triptych.checkpoints.find import BEST, FOLDER, LAST, step_name
+from triptych.checkpoints.find import BEST, FOLDER, LAST, step_folders, step_name
 from triptych.checkpoints.format import save_failed
 from triptych.checkpoints.manifest import verify
 from triptych.checkpoints.rng import rng_state, set_rng_state
@@ -39,7 +39,7 @@ class Checkpointing(Checkpoint):
         every_steps: optimizer steps between saves; None for none by step.
         every_seconds: seconds between saves; None for none by time.
         monitor: logged validation metric that decides `best`; None for no `best`.
-        mode: whether `monitor` should be small ("min") or large ("max").
+        mode: whether `monitor` should be small ("min") or large ("max"); None: small for a loss, large for all else.
         keep: how many of the newest saves stay, at least 1; `best` stays besides.
         folder: where; None is `checkpoints` in the trainer's `default_root_dir`.
 
@@ -52,7 +52,7 @@ class Checkpointing(Checkpoint):
         every_steps: int | None = None,
         every_seconds: float | None = None,
         monitor: str | None = None,
-        mode: Literal["min", "max"] = "min",
+        mode: Literal["min", "max"] | None = None,
         keep: int = 2,
         folder: str | Path | None = None,
     ) -> None:
@@ -61,10 +61,10 @@ class Checkpointing(Checkpoint):
                 raise UserError(
                     f"checkpoint.{name} is {value}; it must be above 0 (leave every_... empty to switch it off)"
                 )
-        if mode not in ("min", "max"):
+        if mode not in ("min", "max", None):
             raise UserError(f"checkpoint.mode is {mode!r}; expected 'min' or 'max'")
         self.every_steps, self.every_seconds, self.keep = every_steps, every_seconds, keep
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode = monitor, mode or ("min" if monitor and monitor.endswith("loss") else "max")
         self.folder = Path(folder) if folder is not None else None
         self.best_score: float | None = None
         self.best_name: str | None = None
@@ -199,7 +199,8 @@ class Checkpointing(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         assert self.folder is not None, "setup comes first"
         # Only what lies in this run's own folder: a run that goes on from another's checkpoint never touches the other.
-        self._saved = [name for name in state_dict["saved"] if (self.folder / name).is_dir()]
+        listed = [name for name in state_dict["saved"] if (self.folder / name).is_dir()]
+        self._saved = [*self._abandoned(listed), *listed]
         self._validation_owed = state_dict["validation_owed"]
         if (state_dict["monitor"], state_dict["mode"]) != (self.monitor, self.mode):
             log.warning(
@@ -208,6 +209,16 @@ class Checkpointing(Checkpoint):
             )  # fmt: skip
         elif state_dict["best_name"] in self._saved:
             self.best_score, self.best_name = state_dict["best_score"], state_dict["best_name"]
+
+    def _abandoned(self, listed: list[str]) -> list[str]:
+        """Saves that lead nowhere: later than the one that the run goes on from, and unknown to it. A crash between a
+        save and its publication leaves such a one, or a user who goes on from an older save. They go with the others.
+        """
+        assert self.folder is not None
+        if self.last_step is None or not listed:  # another run's checkpoint knows nothing of this folder
+            return []
+        later = step_name(self.last_step + 1)
+        return [found.name for found in step_folders(self.folder) if found.name >= later and found.name not in listed]
 
     def _improved(self, trainer: Trainer) -> bool:
         if self.monitor is None:

@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -102,8 +103,17 @@ def _as_it_is(fetched: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """Ctrl-C reaches the whole process group: the main process decides what it means, and ends the workers itself."""
+    """Signals to stop often go to the whole process group (Ctrl-C, service managers, schedulers): the main process
+    decides what they mean, still needs batches until the step is saved, and then ends the workers itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _once)
+
+
+def _once(number: int, frame: FrameType | None) -> None:
+    """The first SIGTERM may be the group's; one that follows is the main process's word to a worker that hangs."""
+    signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from triptych.checkpoints.find import find_checkpoint
+from triptych.checkpoints.find import FOLDER, find_checkpoint, is_checkpoint, step_folders
 from triptych.errors import UserError
 from triptych.rundir.files import write_atomic
 
@@ -17,6 +17,8 @@ class RunDirectory:
     """The paths of one run. Make one with `create` (a new run) or `open` (go on with an old one)."""
 
     path: Path
+    chosen: Path | None = None
+    """The checkpoint to go on from where the user named one; None for the last one."""
 
     @classmethod
     def create(cls, base: Path | str, task: str, name: str, now: datetime | None = None) -> "RunDirectory":
@@ -52,7 +54,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path | str) -> "RunDirectory":
-        """The run directory at `path`, to go on with it.
+        """The run directory at `path`, or that a checkpoint at `path` lies in, to go on with it.
 
         Raises:
             UserError: there is none; the message says what is missing and names the nearest ones.
@@ -62,6 +64,10 @@ class RunDirectory:
             raise UserError(f"There is no run directory '{path}'." + _suggest(path))
         if not path.is_dir():
             raise UserError(f"'{path}' is a file, not a run directory." + _suggest(path))
+        if is_checkpoint(path) and path.absolute().parent.name == FOLDER:
+            run = path.absolute().parents[1]
+            if (run / "config.yaml").is_file():
+                return cls(run, chosen=path)
         if not (path / "config.yaml").is_file():
             raise UserError(f"'{path}' is not a run directory: it has no config.yaml." + _suggest(path))
         return cls(path)
@@ -107,7 +113,9 @@ class RunDirectory:
         Raises:
             UserError: there is none yet, or it is damaged.
         """
-        if not any(self.checkpoints.glob("*")):
+        if self.chosen is not None:
+            return find_checkpoint(self.chosen)
+        if not step_folders(self.checkpoints):
             raise UserError(
                 f"'{self.path}' has no checkpoint to go on from: the run ended before its first one. "
                 "Start it again without resume."

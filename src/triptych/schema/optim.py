@@ -101,7 +101,11 @@ class Checkpointing(Part):
         "seconds between saves; null for none by time", default=None, range=Range(above=0)
     )
     monitor: str | None = option("validation metric that decides `best`; null for no `best`", default=None)
-    mode: str = option("whether `monitor` should be small or large", default="max", range=Range(choices=("min", "max")))
+    mode: str | None = option(
+        "whether `monitor` should be small or large; null: small for a loss, large for all else",
+        default=None,
+        range=Range(choices=("min", "max")),
+    )
     keep: int = option("newest saves that stay; `best` stays besides", default=2, range=Range(least=1))
 
 

@@ -70,6 +70,8 @@ def change(config: DictConfig, overrides: list[str]) -> list[str]:
         if key == "resume" or key.startswith("hydra."):
             continue
         place = key.replace("/", ".")
+        if key == "weights":
+            raise UserError(f"{override.input_line}: a resumed run goes on with its own weights. Leave weights out")
         if place in PLACES or key == "experiment":
             raise UserError(
                 f"{override.input_line} chooses another part, but a resumed run keeps the parts it was started with. "
@@ -79,13 +81,13 @@ def change(config: DictConfig, overrides: list[str]) -> list[str]:
             close = near(key, list(known))
             hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
             raise UserError(f"there is no setting {key!r} in the saved configuration.{hint}")
-        before = OmegaConf.select(config, key)
         try:
+            before = OmegaConf.select(config, key)
             OmegaConf.update(config, key, override.value())
+            after = OmegaConf.select(config, key)
         except OmegaConfBaseException as error:
             first = str(error).splitlines()[0]
             raise UserError(f"{key}: {first}") from error
-        after = OmegaConf.select(config, key)
         if after != before:
             changes.append(f"{key}: {before} -> {after}")
     return changes
