@@ -103,6 +103,11 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "Fashion-MNIST that is not there": (["data=fashion_mnist", "data.root={world}/empty"], "dataset-fashion-mnist"),
     "CIFAR-10 that is not there": (["data=cifar10", "data.root={world}/empty"], "data.train.download=true"),
+    "a setting of what is not chosen": (["ema.decay=0.9"], "changes ema, which is null: choose one first, ema=ema"),
+    "a metric that is not logged": (["checkpoint.monitor=val/los"], "no validation logs; logged are val/loss,"),
+    "several devices": (["trainer.devices=2"], "trainer.devices is 2, but this command trains on one device"),
+    "a sweep of a resume": (["resume={world}/no_run", "-m"], "-m does not go with resume"),
+    "an added resume": (["++resume={world}/gone"], "There is no run directory"),
     "a tracker that is not installed": (["logger=wandb"], "wandb"),
 }  # fmt: skip
 

@@ -19,6 +19,8 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
     """One readable message for an error of composition: what was wrong, what was near, what to do."""
     cause = error.__cause__ or error.__context__ or error
     text = str(error)
+    if "Unexpected type for root: NoneType" in text:
+        return _key_of_nothing(task, overrides)
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found[1]} is not set: give {found[1]}=... (`triptych help {task} {found[1]}` says what it is)"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -38,6 +40,17 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
             return _wrong_value(candidate)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     return f"the configuration does not compose: {first}. `triptych {task} --help` lists what can be set"
+
+
+def _key_of_nothing(task: str, overrides: list[str]) -> str:
+    """An override reaches into a part that is not chosen, as `ema.decay=0.9` does without `ema=...`."""
+    config = compose_plain(task, [item for item in overrides if _chooses(item)])
+    for override in overrides:
+        place = override.partition("=")[0].lstrip("+").rpartition(".")[0]
+        if place and OmegaConf.select(config, place) is None:
+            options = groups.choices(place.replace(".", "/"))
+            return f"{override} changes {place}, which is null: choose one first, {place}={' or '.join(options)}"
+    return f"one of {', '.join(overrides)} changes a part that is null: choose the part first"
 
 
 def keys_of(task: str, overrides: list[str]) -> list[str]:

@@ -57,6 +57,8 @@ def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
     if match is None or (match["value"] is None and match["sign"] != "~"):
         raise UserError(_not_an_override(argument))
     sign, key, value = match["sign"] or "", match["key"], match["value"]
+    if key == "resume":
+        sign = ""  # it stands in every configuration: nothing to add
     if value is None:
         return argument
     slashed = key.replace(".", "/")

@@ -19,6 +19,7 @@ from triptych.schema import register
 from triptych.schema.check import check, text_keys
 
 STOPPED_BY_INTERRUPT = 130
+STOPPED = (STOPPED_BY_INTERRUPT, 143)
 
 
 def start(task: str, arguments: list[str]) -> int:
@@ -45,17 +46,25 @@ def _run(task: str, arguments: list[str]) -> int:
     overrides = as_typed(arguments, text_keys())
     body = _task_body(groups.tasks()[task])
     if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
+        flags = [override for override in overrides if override.startswith("-")]
+        if flags:
+            raise UserError(f"{flags[0]} does not go with resume=..., which goes on with one run: leave out {flags[0]}")
         config = _resumed(task, overrides)
         _reach_own_code(config)
         return body(config)
     codes: list[int] = []
+    composed = False
 
     def main(config: DictConfig) -> None:
+        nonlocal composed
+        composed = True
         # A run's own error is told here, so that the other runs of a sweep still run and Hydra adds nothing to it.
         try:
             check(config)
             _reach_own_code(config)
             codes.append(body(config))
+            if codes[-1] in STOPPED:
+                raise SystemExit(codes[-1])  # whoever stops one run of a sweep means the sweep
         except (UserError, TrainingFault) as error:
             codes.append(told(error))
         except messages.COMPOSITION_ERRORS as error:
@@ -69,6 +78,15 @@ def _run(task: str, arguments: list[str]) -> int:
         application()
     except messages.COMPOSITION_ERRORS as error:
         raise UserError(messages.explain(error, task, overrides)) from error
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        if composed:
+            raise
+        # Hydra meets some wrong overrides (a key below a choice that is null) with bare Python errors.
+        raise UserError(messages.explain(error, task, overrides)) from error
+    except SystemExit as stop:
+        if stop.code not in STOPPED:
+            raise
+        return int(stop.code)
     finally:
         sys.argv = typed
     return max(codes, default=0)
@@ -84,7 +102,7 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
     config = saved.read(run.config)
     for change in saved.change(config, overrides):
         print(f"changed for this resume: {change}")
-    config.resume = str(run.path)
+    config.resume = str(run.chosen or run.path)
     check(config)
     return config
 
