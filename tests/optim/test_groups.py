@@ -1,6 +1,7 @@
 """Weight decay reaches weight matrices and nothing else, and each trainable parameter is in exactly one group."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -81,3 +82,11 @@ def test_a_parameter_in_two_groups_or_none_is_noticed() -> None:
         check_groups(model, [{"params": [model.weight, model.bias, model.weight]}])
     with pytest.raises(AssertionError, match="differ"):
         check_groups(model, [{"params": [model.weight]}])
+
+
+def test_a_model_of_timm_says_by_a_method_what_is_not_decayed() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1)
+    (decay, rest) = parameter_groups(model, 0.1)
+    named = dict(model.named_parameters())
+    for name, group in (("pos_embed", rest), ("cls_token", rest), ("head.weight", decay)):
+        assert any(parameter is named[name] for parameter in group["params"])

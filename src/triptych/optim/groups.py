@@ -79,7 +79,12 @@ def _is_table(path: str) -> bool:
 
 def _declared(model: nn.Module) -> Iterator[int]:
     for path, module in model.named_modules():
-        for name in getattr(module, "no_weight_decay", ()):
+        names = getattr(module, "no_weight_decay", ())
+        if callable(names):  # timm's models have a method, which names tokens that some of them lack
+            present = dict(module.named_parameters())
+            yield from (id(present[name]) for name in names() if name in present)
+            continue
+        for name in names:
             try:
                 yield id(module.get_parameter(name))
             except AttributeError:
