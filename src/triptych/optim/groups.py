@@ -7,7 +7,7 @@ the module.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -79,8 +79,8 @@ def _is_table(path: str) -> bool:
 
 def _declared(model: nn.Module) -> Iterator[int]:
     for path, module in model.named_modules():
-        names = getattr(module, "no_weight_decay", ())
-        if callable(names):  # timm's models have a method, which names tokens that some of them lack
+        names: Any = getattr(module, "no_weight_decay", ())
+        if not isinstance(names, Iterable):  # timm's models have a method, which names tokens that some of them lack
             present = dict(module.named_parameters())
             yield from (id(present[name]) for name in names() if name in present)
             continue
