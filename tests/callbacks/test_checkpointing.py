@@ -340,7 +340,7 @@ def test_an_older_save_goes_only_after_the_newer_one_is_read_back(
         (folder / "model.safetensors").write_bytes(b"")
         verify(folder)
 
-    monkeypatch.setattr("triptych.callbacks.checkpointing.verify", damaged)
+    monkeypatch.setattr("triptych.callbacks.saves.verify", damaged)
     with pytest.raises(UserError, match=r"step_0000002/model\.safetensors is damaged"):
         train(
             tmp_path,
@@ -375,6 +375,7 @@ def test_retention_keeps_the_newest_and_the_best(tmp_path_factory: pytest.TempPa
         sanity_checking=False,
         save_checkpoint=lambda path, weights_only: write_checkpoint(path, {"state_dict": {}}),
     )
+    saves.setup(trainer, cast(Any, None), "fit")
     for step, score in enumerate(scores, start=1):
         trainer.global_step, trainer.callback_metrics = step, {"score": torch.tensor(score)}
         saves.on_validation_end(trainer, cast(Any, None))

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +11,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from triptych.checkpoints.files import clean_staging, make_folder, publish_link, remove_folder
-from triptych.checkpoints.find import BEST, FOLDER, LAST, step_folders, step_name
+from triptych.callbacks.saves import Saves
+from triptych.checkpoints.files import clean_staging, make_folder
+from triptych.checkpoints.find import FOLDER, LAST
 from triptych.checkpoints.format import save_failed
-from triptych.checkpoints.manifest import verify
 from triptych.checkpoints.rng import rng_state, set_rng_state
 from triptych.errors import UserError
 
@@ -63,13 +62,12 @@ class Checkpointing(Checkpoint):
                 )
         if mode not in ("min", "max", None):
             raise UserError(f"checkpoint.mode is {mode!r}; expected 'min' or 'max'")
-        self.every_steps, self.every_seconds, self.keep = every_steps, every_seconds, keep
+        self.every_steps, self.every_seconds = every_steps, every_seconds
         self.monitor, self.mode = monitor, mode or ("min" if monitor and monitor.endswith("loss") else "max")
-        self.folder = Path(folder) if folder is not None else None
+        self._folder, self._keep = folder, keep
+        self._saves: Saves | None = None
         self.best_score: float | None = None
-        self.best_name: str | None = None
         self.last_step: int | None = None  # of the newest save of this process
-        self._saved: list[str] = []
         self._request: str | None = None
         self._validation_owed = False
         self._rng: dict[str, Any] | None = None
@@ -83,6 +81,17 @@ class Checkpointing(Checkpoint):
         self._request = reason
 
     @property
+    def saves(self) -> Saves:
+        """The run's saves; known once the trainer has set this up."""
+        assert self._saves is not None, "setup comes first"
+        return self._saves
+
+    @property
+    def folder(self) -> Path:
+        """Where the saves are."""
+        return self.saves.folder
+
+    @property
     def requested(self) -> str | None:
         """Why a save has been asked for and not yet made."""
         return self._request
@@ -90,8 +99,9 @@ class Checkpointing(Checkpoint):
     # When
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self.folder is None:
-            self.folder = Path(trainer.default_root_dir) / FOLDER
+        if self._saves is None:
+            chosen = self._folder if self._folder is not None else Path(trainer.default_root_dir) / FOLDER
+            self._saves = Saves(Path(chosen), self._keep)
         if stage == "fit" and trainer.is_global_zero:
             try:
                 make_folder(self.folder)
@@ -191,34 +201,21 @@ class Checkpointing(Checkpoint):
             "monitor": self.monitor,
             "mode": self.mode,
             "best_score": self.best_score,
-            "best_name": self.best_name,
-            "saved": list(self._saved),
+            "best_name": self.saves.best,
+            "saved": list(self.saves.names),
             "validation_owed": self._validation_owed,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        assert self.folder is not None, "setup comes first"
-        # Only what lies in this run's own folder: a run that goes on from another's checkpoint never touches the other.
-        listed = [name for name in state_dict["saved"] if (self.folder / name).is_dir()]
-        self._saved = [*self._abandoned(listed), *listed]
+        self.saves.adopt(state_dict["saved"], self.last_step)
         self._validation_owed = state_dict["validation_owed"]
         if (state_dict["monitor"], state_dict["mode"]) != (self.monitor, self.mode):
             log.warning(
                 "best so far was the %s of %s and is now the %s of %s: starting anew",
                 state_dict["mode"], state_dict["monitor"], self.mode, self.monitor,
             )  # fmt: skip
-        elif state_dict["best_name"] in self._saved:
-            self.best_score, self.best_name = state_dict["best_score"], state_dict["best_name"]
-
-    def _abandoned(self, listed: list[str]) -> list[str]:
-        """Saves that lead nowhere: later than the one that the run goes on from, and unknown to it. A crash between a
-        save and its publication leaves such a one, or a user who goes on from an older save. They go with the others.
-        """
-        assert self.folder is not None
-        if self.last_step is None or not listed:  # another run's checkpoint knows nothing of this folder
-            return []
-        later = step_name(self.last_step + 1)
-        return [found.name for found in step_folders(self.folder) if found.name >= later and found.name not in listed]
+        elif state_dict["best_name"] in self.saves.names:
+            self.best_score, self.saves.best = state_dict["best_score"], state_dict["best_name"]
 
     def _improved(self, trainer: Trainer) -> bool:
         if self.monitor is None:
@@ -235,46 +232,21 @@ class Checkpointing(Checkpoint):
         return better
 
     def _save(self, trainer: Trainer, reason: str, improved: bool = False, validation_owed: bool = False) -> None:
-        assert self.folder is not None, "setup comes first"
-        name = trainer.strategy.broadcast(self._free_name(trainer.global_step))
+        saves = self.saves
+        name = trainer.strategy.broadcast(saves.free_name(trainer.global_step))
         # The save must already say what it is: after a kill it is all that a resume knows.
-        self._saved.append(name)
+        saves.names.append(name)
         self._validation_owed = validation_owed
         if improved:
-            self.best_name = name
+            saves.best = name
         trainer.save_checkpoint(self.folder / name, weights_only=False)
         self._validation_owed = False
         self._request = None
         self.last_step, self._saved_at = trainer.global_step, time.monotonic()
         if trainer.is_global_zero:
             try:
-                self._publish(name)
+                saves.publish(name)
             except OSError as error:
                 raise save_failed(self.folder / name, error, 0) from error
             best = f", best {self.monitor} {self.best_score:.6g}" if improved else ""
             log.info("saved %s (%s)%s", self.folder / name, reason, best)
-
-    def _free_name(self, step: int) -> str:
-        assert self.folder is not None
-        serial = 1
-        while (self.folder / step_name(step, serial)).exists():
-            serial += 1
-        return step_name(step, serial)
-
-    def _publish(self, name: str) -> None:
-        assert self.folder is not None
-        publish_link(self.folder / LAST, name)
-        if self.best_name is not None and self.best_name != _target(self.folder / BEST):
-            publish_link(self.folder / BEST, self.best_name)
-        kept = {*self._saved[-self.keep :], self.best_name, _target(self.folder / LAST), _target(self.folder / BEST)}
-        doomed = [old for old in self._saved if old not in kept]
-        if doomed:
-            verify(self.folder / name)
-        for old in doomed:
-            if (self.folder / old).is_dir() and not (self.folder / old).is_symlink():
-                remove_folder(self.folder / old)
-            self._saved.remove(old)
-
-
-def _target(link: Path) -> str | None:
-    return os.readlink(link) if link.is_symlink() else None

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from triptych.callbacks.extent import total_steps
+from triptych.checkpoints.find import LAST
 from triptych.rundir.terminal import show_cursor
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
@@ -19,8 +20,12 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 class SavesCheckpoints(Protocol):
     """What is needed of the callback that keeps the checkpoints, whose hooks run after those of `GracefulStop`."""
 
-    folder: Path | None
     last_step: int | None  # of the newest save
+
+    @property
+    def folder(self) -> Path:
+        """Where the saves are."""
+        ...
 
     def request(self, reason: str) -> None:
         """Save at the end of the present step."""
@@ -113,8 +118,7 @@ class GracefulStop(Callback):
         step = trainer.global_step
         if self._stopping is None or step == 0 or self._checkpoints.last_step != step or step == total_steps(trainer):
             return
-        folder = self._checkpoints.folder
-        raise RunStopped(self._stopping, step, folder / "last" if folder is not None else None)
+        raise RunStopped(self._stopping, step, self._checkpoints.folder / LAST)
 
     def _agree(self, trainer: Trainer) -> None:
         """Find the signal that some rank has received; the same answer on all ranks."""
