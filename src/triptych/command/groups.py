@@ -37,6 +37,11 @@ def tasks() -> dict[str, Path]:
     return {file.stem: file for file in sorted(resource("tasks").glob("*.py")) if not file.stem.startswith("_")}
 
 
+def task_file(task: str) -> Path:
+    """The YAML file that a task's configuration is composed from."""
+    return next(path for root in roots() if (path := root / f"{task}.yaml").is_file())
+
+
 def file_of(group: str, choice: str) -> Path:
     """The YAML file behind a choice."""
     return next(path for root in roots() if (path := root / group / f"{choice}.yaml").is_file())

@@ -1,6 +1,7 @@
 """`triptych --help`, `triptych TASK --help` and `triptych help TASK [KEY]`: all that can be set, without torch."""
 
 import ast
+import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,10 +73,17 @@ def _task_page(task: str, config: DictConfig) -> str:
         "",
         "Groups (GROUP=CHOICE):",
     ]
-    lines += _table((group, ", ".join(groups.choices(group))) for group in groups.groups())
+    lines += _table((group, ", ".join(groups.choices(group))) for group in _groups_of(task, config))
     lines += ["", f"Settings and their defaults (`triptych help {task} KEY` tells more):"]
     lines += _table((f"{key}={_default(config, key)}", field.help) for key, field in documented(config).items())
     return "\n".join(lines)
+
+
+def _groups_of(task: str, config: DictConfig) -> list[str]:
+    """The groups that a task chooses from: those of its settings, and `experiment` where its file names it."""
+    with_experiment = re.search(r"^ +- experiment:", groups.task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
+    outer = {*map(str, config), *(["experiment"] if with_experiment else [])}
+    return [group for group in groups.groups() if group.partition("/")[0] in outer]
 
 
 def _key_page(task: str, key: str, config: DictConfig) -> str:

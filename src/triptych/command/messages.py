@@ -28,7 +28,7 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
     if found := re.search(r"Could not override '([^']+)'\.", text):
         key = found[1]
         if isinstance(cause, OmegaConfBaseException) and "not in" not in str(cause):
-            return _wrong_value(cause)
+            return _wrong_value(cause, task)
         return _unknown_key(key.split("@")[0], task, overrides)
     if found := re.search(r"In '([^']+)'.*\n?Key '([^']+)' (?:is )?not in", text):
         return _unknown_in_file(found[1], found[2])
@@ -37,7 +37,7 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
         return _unknown_key(full[1] if full else found[1], task, overrides)
     for candidate in (cause, error):
         if isinstance(candidate, OmegaConfBaseException):
-            return _wrong_value(candidate)
+            return _wrong_value(candidate, task)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     return f"the configuration does not compose: {first}. `triptych {task} --help` lists what can be set"
 
@@ -116,10 +116,10 @@ def _unknown_key(key: str, task: str, overrides: list[str]) -> str:
     return f"there is no setting {key!r}.{_suggest(close)} {help_line}"
 
 
-def _wrong_value(error: OmegaConfBaseException) -> str:
+def _wrong_value(error: OmegaConfBaseException, task: str) -> str:
     text = str(error.msg if hasattr(error, "msg") and error.msg else error).strip().splitlines()[0]
     key = getattr(error, "full_key", None)
-    return f"{key}: {text}. `triptych help train {key}` says what it takes" if key else text
+    return f"{key}: {text}. `triptych help {task} {key}` says what it takes" if key else text
 
 
 def _suggest(close: list[str]) -> str:

@@ -109,7 +109,7 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
 
 def _reach_own_code(config: DictConfig) -> None:
     """Lets the packages that the user allows be imported from the current folder, as `conf/` is found there."""
-    if config.allow_targets and os.getcwd() not in sys.path:
+    if config.get("allow_targets") and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
 

@@ -8,9 +8,10 @@ import re
 from typing import Any
 
 from triptych.schema.places import PLACES
+from triptych.schema.roots import ROOTS
 from triptych.schema.run import Part, Train, Trainer
 
-__all__ = ["PLACES", "Part", "Train", "Trainer", "register"]
+__all__ = ["PLACES", "ROOTS", "Part", "Train", "Trainer", "register"]
 
 
 def schema_name(kind: type[Any]) -> str:
@@ -26,7 +27,7 @@ def register() -> None:
     from triptych.paths import resource
 
     store = ConfigStore.instance()
-    for kind in {kind for kinds in PLACES.values() for kind in kinds} | {Train}:
+    for kind in {kind for kinds in PLACES.values() for kind in kinds} | set(ROOTS.values()):
         store.store(group="schema", name=schema_name(kind), node=kind)
     own = OmegaConf.structured(Part)
     OmegaConf.set_struct(own, False)  # takes any key: nothing is known of what a user's own part is called with

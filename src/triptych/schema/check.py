@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from triptych.errors import UserError
 from triptych.schema.option import Documented, documented_fields
 from triptych.schema.places import PLACES
-from triptych.schema.run import Part, Train
+from triptych.schema.roots import ROOTS
+from triptych.schema.run import Part
 
 
 def nodes(config: DictConfig, prefix: str = "") -> dict[str, type]:
@@ -53,7 +54,7 @@ def check(config: DictConfig) -> None:
 @cache
 def text_keys() -> frozenset[str]:
     """Dotted keys of fields that hold text, wherever they may stand in the configuration."""
-    kinds: dict[str, tuple[type, ...]] = {"": (Train,), **PLACES}
+    kinds: dict[str, tuple[type, ...]] = {"": tuple(ROOTS.values()), **PLACES}
     found = set()
     for place, alternatives in kinds.items():
         for kind in alternatives:

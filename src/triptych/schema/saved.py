@@ -12,7 +12,8 @@ from triptych.errors import UserError
 from triptych.schema.check import documented
 from triptych.schema.option import near
 from triptych.schema.places import PLACES, kinds_at
-from triptych.schema.run import Part, Train
+from triptych.schema.roots import ROOTS
+from triptych.schema.run import Part
 
 
 def read(file: Path) -> DictConfig:
@@ -23,14 +24,14 @@ def read(file: Path) -> DictConfig:
     plain = yaml.safe_load(file.read_text(encoding="utf-8"))
     try:
         return typed(plain)
-    except (OmegaConfBaseException, AttributeError, TypeError) as error:
+    except (OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{file} is not a configuration that this version of triptych can read: {first}") from error
 
 
 def typed(plain: dict[str, Any]) -> DictConfig:
     """A plain nested dictionary as a configuration whose nodes have their dataclasses again."""
-    config = OmegaConf.structured(Train)
+    config = OmegaConf.structured(ROOTS[plain["task"]])
     for key, value in plain.items():
         config[key] = _typed(value, key)
     return config
