@@ -3,7 +3,7 @@
 import logging
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +54,13 @@ class FolderSource:
         own = folders.get(split) or (train if split != "test" else None)
         if own is None:
             raise UserError(f"{base.resolve()} has no folder for the split 'test' ({' or '.join(SPLIT_NAMES['test'])})")
-        if folders and "train" not in folders and not class_folders(base):
+        if folders and "train" not in folders and not class_folders(base, folders.values()):
             raise UserError(
                 f"{base.resolve()} has a folder for {' and '.join(folders)} and none for training "
                 f"({' or '.join(SPLIT_NAMES['train'])})"
             )
-        self.classes = list(classes) if classes is not None else _training_classes(train)
-        files = _class_files(own, self.classes, complete=own == train)
+        self.classes = list(classes) if classes is not None else _training_classes(train, folders.values())
+        files = _class_files(own, folders.values(), self.classes, complete=own == train)
         if "validation" not in folders and split != "test":
             files = [
                 part_of(each, name, validation_fraction, split) for each, name in zip(files, self.classes, strict=True)
@@ -131,9 +131,8 @@ def split_folders(base: Path) -> dict[str, Path]:
     return found
 
 
-def class_folders(folder: Path) -> dict[str, Path]:
-    """Class folders in `folder` by name, without those of splits; accents composed, as some file systems do not."""
-    splits = split_folders(folder).values()
+def class_folders(folder: Path, splits: Iterable[Path] = ()) -> dict[str, Path]:
+    """Folders in `folder` that are no `splits`, by name; accents composed, as some file systems do not."""
     return {unicodedata.normalize("NFC", each.name): each for each in visible_folders(folder) if each not in splits}
 
 
@@ -150,8 +149,8 @@ def images_in(folder: Path) -> list[str]:
     return found
 
 
-def _training_classes(train: Path) -> list[str]:
-    names = sorted(class_folders(train))
+def _training_classes(train: Path, splits: Iterable[Path]) -> list[str]:
+    names = sorted(class_folders(train, splits))
     if not names:
         loose = sum(1 for entry in train.iterdir() if entry.suffix[1:].lower() in EXTENSIONS)
         raise UserError(
@@ -161,15 +160,16 @@ def _training_classes(train: Path) -> list[str]:
     return names
 
 
-def _class_files(folder: Path, classes: list[str], complete: bool) -> list[list[str]]:
+def _class_files(folder: Path, splits: Iterable[Path], classes: list[str], complete: bool) -> list[list[str]]:
     """Image files of each class.
 
     Args:
         folder: holds the class folders.
+        splits: folders in it that are no classes.
         classes: their names.
         complete: every class must have images; otherwise a class without any is only said in the log.
     """
-    present = class_folders(folder)
+    present = class_folders(folder, splits)
     unknown = sorted(present.keys() - set(classes))
     if unknown:
         raise UserError(
