@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from triptych.command import groups, messages
-from triptych.command.overrides import as_typed
+from triptych.command.overrides import as_typed, without_default_experiment
 from triptych.errors import UserError
 from triptych.schema import register
 from triptych.schema.check import documented, nodes, text_keys
@@ -56,7 +56,7 @@ def manual(words: list[str]) -> str:
         close = near(task, list(groups.tasks()))
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no task {task!r}.{hint} The tasks are {', '.join(groups.tasks())}")
-    overrides = as_typed([key for key in keys if "=" in key], text_keys())
+    overrides = without_default_experiment(task, as_typed([key for key in keys if "=" in key], text_keys()))
     try:
         config = messages.compose_plain(task, overrides)
     except messages.COMPOSITION_ERRORS as error:

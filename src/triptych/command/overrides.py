@@ -41,14 +41,16 @@ def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
         else:
             overrides.append(_override(argument, text_keys, sweep))
     # Hydra's parser wants the overrides side by side.
-    return [*_without_default_experiment(overrides), *flags]
+    return [*overrides, *flags]
 
 
-def _without_default_experiment(overrides: list[str]) -> list[str]:
-    """Whoever chooses other data wants none of the settings that the default experiment made for its own."""
+def without_default_experiment(task: str, overrides: list[str]) -> list[str]:
+    """Whoever chooses other data wants none of the settings that a task's default experiment made for its own."""
+    if "- experiment:" not in groups.task_file(task).read_text(encoding="utf-8"):
+        return overrides
     keys = [override.partition("=")[0] for override in overrides]
     if "data" in keys and "experiment" not in keys and "~experiment" not in keys:
-        return [*overrides, "~experiment"]
+        return ["~experiment", *overrides]
     return overrides
 
 

@@ -1,7 +1,8 @@
 """Starts a task: composes its configuration with Hydra, checks it, runs it, turns errors into messages and exit codes.
 
 Exit codes: 0 done, 1 a fault of the program (with its traceback), 2 a mistake of the user, 3 training went wrong,
-130 stopped by Ctrl-C, 143 stopped by SIGTERM; after 130 and 143 the run was saved and can be resumed.
+4 `triptych doctor` found errors in the data, 130 stopped by Ctrl-C, 143 stopped by SIGTERM; after 130 and 143 the run
+was saved and can be resumed.
 """
 
 import importlib.util
@@ -13,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from triptych.command import groups, messages
-from triptych.command.overrides import as_typed
+from triptych.command.overrides import as_typed, without_default_experiment
 from triptych.errors import TrainingFault, UserError
 from triptych.schema import register
 from triptych.schema.check import check, text_keys
@@ -44,6 +45,7 @@ def _run(task: str, arguments: list[str]) -> int:
 
     register()
     overrides = as_typed(arguments, text_keys())
+    overrides = without_default_experiment(task, overrides)
     body = _task_body(groups.tasks()[task])
     if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
         flags = [override for override in overrides if override.startswith("-")]
