@@ -17,7 +17,7 @@ from triptych.schema.check import check
 
 CHOICES = [f"{group}={choice}" for group in groups.groups() for choice in groups.choices(group)]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
-NEEDS_ROOT = ("data=folder", "data=shards")
+NEEDS = {"data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file"}
 
 
 def compose(words: list[str]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def compose(words: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
-    words = [choice, f"data.root={tmp_path}"] if choice in NEEDS_ROOT else [choice]
+    words = [choice, f"{NEEDS[choice]}={tmp_path}"] if choice in NEEDS else [choice]
     settings = compose(words)
     model = settings["model"]
     model["num_classes"], model["tower"]["patch"]["channels"] = 10, 3

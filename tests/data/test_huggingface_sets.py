@@ -56,7 +56,7 @@ def test_features_tell_all(
                 tmp_path / "saved")  # fmt: skip
     with caplog.at_level(logging.INFO, "triptych.data"):
         train, held = DatasetSource(root), DatasetSource(root, split="validation")
-    assert "labels are in the column 'kind'" in caplog.text
+    assert "images from the column 'picture', labels from 'kind'" in caplog.text
     assert (train.classes, len(train), len(held), len(DatasetSource(root, split="test"))) == (["dog", "cat"], 3, 1, 1)
     assert [train.read(index)[1] for index in range(3)] == [0, 1, 1]
     assert torch.equal(held.read(0)[0], pixels(7))

@@ -53,8 +53,8 @@ def test_columns_are_found(
     with caplog.at_level(logging.INFO, "triptych.data"):
         source = ManifestSource(write(folder, text.replace(",", "\t") if name.endswith("tsv") else text, name))
     assert source.classes == ["a", "b"]
-    assert f"images are in the column {(first if image_first else second)!r}" in caplog.text
-    assert f"labels are in the column {(second if image_first else first)!r}" in caplog.text
+    image_column, label_column = (first, second) if image_first else (second, first)
+    assert f"images from the column {image_column!r}, labels from {label_column!r}" in caplog.text
     image, label = source.read(0)
     number = int(Path(source.name(0)).stem)
     assert torch.equal(torch.as_tensor(image), pixels(number))

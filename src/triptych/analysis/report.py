@@ -33,6 +33,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { text-align: left; padding: .3rem 1.4rem .3rem 0; border-bottom: 1px solid var(--rule); vertical-align: top;
   overflow-wrap: anywhere; }
 th { color: var(--muted); font-weight: 500; }
+th, td:first-child { overflow-wrap: break-word; }
 pre { background: var(--card); border-radius: 10px; padding: 1rem; overflow-x: auto; font-size: .82rem;
   line-height: 1.45; font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre.wrap { white-space: pre-wrap; overflow-wrap: anywhere; }

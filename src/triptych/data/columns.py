@@ -1,6 +1,5 @@
 """Which columns of a table hold the images, the labels and the split: as the user says, or the only ones that can."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,8 +7,6 @@ from triptych.data.decode import EXTENSIONS
 from triptych.data.files import suggest
 from triptych.data.split import SPLIT_NAMES, split_of
 from triptych.errors import UserError
-
-log = logging.getLogger("triptych.data")
 
 LABEL_NAMES = ("label", "class", "category", "target", "labels", "tags", "class_name", "label_name", "classes", "y")
 """Names of columns of labels, lower case, the likeliest first."""
@@ -43,9 +40,8 @@ def label_column(title: str, names: Sequence[str]) -> str:
 
 
 def only(title: str, found: Sequence[str], names: Sequence[str], what: str, setting: str) -> str:
-    """The one column that was found, said in the log; UserError where there is none, or more than one."""
+    """The one column that was found; UserError where there is none, or more than one."""
     if len(found) == 1:
-        log.info("%s: the %s are in the column %r (another one: %s=COLUMN)", title, what, found[0], setting)
         return found[0]
     problem = f"{len(found)} columns could hold the {what}" if found else f"no column seems to hold the {what}"
     listed = ", ".join(found or names) or "there is no other column"

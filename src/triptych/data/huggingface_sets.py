@@ -73,6 +73,13 @@ class DatasetSource:
         own, made = _own(parts, split, self._title)
         self._image = image or _image_column(parts[own], self._title)
         self._label = label or _label_column(parts[own], self._image, self._title)
+        if split == "train" and (image is None or label is None):
+            log.info(
+                "%s: images from the column %r, labels from %r (data.train.image, .label)",
+                self._title,
+                self._image,
+                self._label,
+            )
         for name in (self._image, self._label):
             columns.require(self._title, name, parts[own].column_names)
         training = parts.get("train", parts[own])

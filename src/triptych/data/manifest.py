@@ -80,11 +80,15 @@ class ManifestSource:
         cells = None if split_column is None else table.column(split_column)
         splits = None if split_column is None or cells is None else columns.splits(cells, split_column, table.where)
         title = str(path)
+        guessed = image is None or (label is None and not label_columns)
         if image is None:
             image = columns.image_column(title, table.names, lambda name: _first(table.column(name)))
         images = table.column(image)
         if label is None and not label_columns:
             label = columns.label_column(title, [name for name in table.names if name not in (image, split_column)])
+        if guessed and split == "train":
+            labelled = repr(label) if label else ", ".join(label_columns)
+            log.info("%s: images from the column %r, labels from %s (data.train.image, .label)", path, image, labelled)
         reader = _LabelReader(table, label, label_separator, label_columns, classes)
         rows, self._labels = _rows(reader, splits, split, apart, validation_fraction)
         self._images = [images[row] for row in rows]

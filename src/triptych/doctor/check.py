@@ -1,6 +1,5 @@
 """`triptych doctor`: looks at all data of a configuration, tells what is wrong, and leaves a page about it."""
 
-import logging
 import os
 import sys
 import time
@@ -24,8 +23,6 @@ from triptych.errors import UserError
 from triptych.rundir import Masking, RunDirectory, RunLog, console
 from triptych.rundir.terminal import is_live
 
-log = logging.getLogger("triptych.doctor")
-
 FAULTY = 4
 """Exit code where errors were found; 0 where there are warnings and notes at most."""
 
@@ -41,21 +38,29 @@ def check(config: DictConfig) -> int:
     run = RunDirectory.create(config.output, config.task, config.name, folders=("plots",))
     masking = Masking()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    began = time.monotonic()
     with RunLog(run.log, masking):
         try:
-            parts, findings = _parts(settings)
-            splits = _examined(parts, settings["processes"] or os.cpu_count() or 1)
+            diagnosis = diagnose(settings)
         except UserError:
             run.discard(Path(config.output))
             raise
-        findings = by_weight([*findings, *_all(splits)])
         plain = yaml.safe_dump(masking.tree(settings), sort_keys=False, allow_unicode=True)
         run.write_config(plain)
-        command = masking.text(" ".join(["triptych", *sys.argv]))
-        write(Diagnosis(settings["name"], splits, findings, time.monotonic() - began), run, plain, command)
-        show(splits, findings, run)
-    return FAULTY if count_of(findings, "error") else 0
+        write(diagnosis, run, plain, masking.text(" ".join(["triptych", *sys.argv])))
+        show(diagnosis, run)
+    return FAULTY if count_of(diagnosis.findings, "error") else 0
+
+
+def diagnose(settings: dict[str, Any]) -> Diagnosis:
+    """Looks at all data that resolved, plain settings name.
+
+    Raises:
+        UserError: the data are not where the settings say, or are not of their kind.
+    """
+    began = time.monotonic()
+    parts, findings = _parts(settings)
+    splits = _examined(parts, settings["processes"] or os.cpu_count() or 1)
+    return Diagnosis(settings["name"], splits, by_weight([*findings, *_all(splits)]), time.monotonic() - began)
 
 
 def _all(splits: list[Split]) -> list[Finding]:
@@ -84,11 +89,8 @@ def _parts(settings: dict[str, Any]) -> tuple[dict[str, Source], list[Finding]]:
     if data["root"] is None:
         raise UserError("data.root is not set: give the folder of the data, data.root=FOLDER")
     root = require_folder(data["root"], "image folder")
-    listed = listings(root, folder["validation_fraction"])
-    if not any(map(len, listed.values())) and not inspect_tree(root):
-        raise UserError(f"{root.resolve()} is empty: it holds no class folders and no images")
     # All of its splits: a test set beside them must not share images with training either.
-    return {**listed, **parts}, inspect_tree(root)
+    return {**listings(root, folder["validation_fraction"]), **parts}, inspect_tree(root)
 
 
 def _examined(parts: dict[str, Source], processes: int) -> list[Split]:

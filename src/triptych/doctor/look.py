@@ -68,8 +68,15 @@ def look(source: Source, index: int) -> Seen:
     try:
         image = decode_image(data)
     except BadSample as error:
-        return Seen(fault="corrupt" if header.format else "no_image", reason=str(error), format=header.format)
+        image_once = header.format or starts_as_image(data)
+        return Seen(fault="corrupt" if image_once else "no_image", reason=str(error), format=header.format)
     return _measured(replace(header, size=(image.shape[2], image.shape[1])), image)
+
+
+def starts_as_image(data: bytes) -> bool:
+    """Whether bytes begin as JPEG, PNG, GIF, BMP, TIFF or WebP files do."""
+    marks = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+    return data.startswith(marks) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def dhash(reduced: np.ndarray) -> bytes:

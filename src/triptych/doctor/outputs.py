@@ -33,9 +33,10 @@ class Diagnosis:
     seconds: float
 
 
-def show(splits: list[Split], findings: list[Finding], run: RunDirectory) -> None:
+def show(diagnosis: Diagnosis, run: RunDirectory) -> None:
     """The findings on the terminal, in colours; plain lines where it is none."""
     screen = console()
+    splits, findings = diagnosis.splits, diagnosis.findings
     for split in splits:
         present = sum(count > 0 for count in counts(split).values())
         screen.print(Text(f"{split.name}: {len(split.seen):,} images of {present} classes"))

@@ -14,10 +14,11 @@ from triptych.data.source import BadSample
 from triptych.doctor.balance import counts
 from triptych.doctor.crowd import Split
 
-MOST_CLASSES, SAMPLES = 24, 8
+MOST_CLASSES, SAMPLES = 24, 10
 """Classes that a picture shows, and images of each."""
 
-_CELL, _GAP = 96, 8  # pixels
+_CELL, _GAP = 80, 6  # pixels
+_INCHES = 0.75
 
 
 def draw_counts(splits: list[Split], path: Path) -> None:
@@ -45,7 +46,7 @@ def draw_counts(splits: list[Split], path: Path) -> None:
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.margins(x=0.12)
-    axes.legend(frameon=False, fontsize=style.SMALL, loc="lower right")
+    axes.legend(frameon=False, fontsize=style.SMALL, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(splits))
     style.save(figure, path)
 
 
@@ -60,9 +61,10 @@ def draw_sizes(splits: list[Split], path: Path) -> bool:
     for place, (values, title) in enumerate(kinds):
         axes = figure.add_subplot(1, 3, place + 1)
         middle = float(np.median(values))
-        spread = max(float(values.max() - values.min()), 0.1 * middle)
-        around = (float(values.min()) - 0.05 * spread, float(values.max()) + 0.05 * spread)
-        axes.hist(values, bins=30, range=around, color=style.BLUE)
+        spread = max(float(values.max() - values.min()), middle)
+        centre = float(values.max() + values.min()) / 2
+        around = (centre - 0.55 * spread, centre + 0.55 * spread)
+        axes.hist(values, bins=31, range=around, color=style.BLUE)
         axes.axvline(middle, color=style.VERMILLION, linewidth=1.2)
         style.quiet(axes, f"{title}, median {middle:,.4g}")
         axes.title.set_fontsize(style.TEXT)
@@ -83,16 +85,18 @@ def draw_samples(split: Split, path: Path) -> bool:
     for place, images in enumerate(rows.values()):
         for column, image in enumerate(images):
             mosaic[place * step : place * step + _CELL, column * step : column * step + _CELL] = image
-    figure = style.new_figure(1.6 + 0.9 * SAMPLES, 0.5 + 0.9 * len(rows))
+    figure = style.new_figure(1.6 + _INCHES * SAMPLES, 0.5 + _INCHES * len(rows))
     axes = figure.add_subplot()
-    axes.imshow(mosaic, interpolation="nearest" if style.DPI * 0.9 >= step else "antialiased")
+    axes.imshow(mosaic, interpolation="nearest" if step <= style.DPI * _INCHES else "antialiased")
     axes.set_frame_on(False)
     axes.set_xticks([])
     names = [style.short(name, 20) for name in rows]
     axes.set_yticks([place * step + _CELL / 2 for place in range(len(rows))], names, parse_math=False)
     axes.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.INK)
     left = len(split.source.classes) - len(rows)
-    title = f"images of each class, split {split.name}" + (f" ({left} more classes)" if left > 0 else "")
+    title = f"images of each class, split {split.name}" + (
+        f" ({left} of {len(split.source.classes)} classes not shown)" if left > 0 else ""
+    )
     axes.set_title(title, loc="left", fontsize=style.TITLE, fontweight="bold", color=style.INK, parse_math=False)
     style.save(figure, path)
     return True

@@ -12,6 +12,7 @@ from triptych.data.files import read_image_file
 from triptych.data.folder import class_folders, images_in, part_of, split_folders, visible_folders
 from triptych.data.split import split_of
 from triptych.doctor.findings import Finding, finding
+from triptych.doctor.look import starts_as_image
 
 OTHER_IMAGES = (
     "heic", "heif", "avif", "jxl", "jp2", "svg", "psd", "ico", "tga", "exr", "hdr", "dng", "cr2", "nef", "arw", "raw",
@@ -179,18 +180,15 @@ def _kind(path: Path, in_class: bool) -> str | None:
         return None if in_class else "loose"
     if ending in OTHER_IMAGES:
         return "unsupported"
-    return "disguised" if in_class and _starts_as_image(path) else "other"
+    return "disguised" if in_class and starts_as_image(_head(path)) else "other"
 
 
-def _starts_as_image(path: Path) -> bool:
-    """Whether a file begins as JPEG, PNG, GIF, BMP, TIFF or WebP files do."""
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(12)
+            return file.read(12)
     except OSError:
-        return False
-    marks = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-    return head.startswith(marks) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+        return b""
 
 
 def _stray_findings(found: dict[str, list[str]]) -> list[Finding]:

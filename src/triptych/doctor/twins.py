@@ -40,11 +40,12 @@ def duplicates(splits: list[Split]) -> list[Finding]:
         if len({number for number, _ in places}) > 1:
             parts = [f"{name} ({splits[number].name})" for name, (number, _) in zip(names, places, strict=True)]
             leaks.append(" = ".join(parts[:3]))
-        seen_in: dict[int, str] = {}
-        for (number, _), name in zip(places, names, strict=True):
-            if number in seen_in:
-                within.append(f"{name} = {seen_in[number]}")
-            seen_in.setdefault(number, name)
+        # Under another label it is more than a duplicate, and told above.
+        first: dict[tuple[int, tuple[str, ...]], str] = {}
+        for (number, _), name, label in zip(places, names, labels, strict=True):
+            if (number, label) in first:
+                within.append(f"{name} = {first[number, label]}")
+            first.setdefault((number, label), name)
     return [
         *finding("conflicting_labels", "error", "images that occur with different labels: one of them is wrong",
                  conflicts, "look at each, keep the right label and remove the other file"),
