@@ -5,7 +5,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from triptych.command.overrides import as_typed, quote
+from triptych.command.overrides import as_typed, quote, without_default_experiment
 from triptych.errors import UserError
 
 TEXT = frozenset({"data.root"})
@@ -63,12 +63,13 @@ def test_dotted_choice_of_a_nested_group_is_understood() -> None:
 
 
 def test_other_data_leave_the_default_experiment_out() -> None:
-    assert as_typed(["data=folder"], TEXT) == ["data=folder", "~experiment"]
-    assert as_typed(["data=folder", "experiment=emoji"], TEXT) == ["data=folder", "experiment=emoji"]
+    assert without_default_experiment("train", ["data=folder"]) == ["~experiment", "data=folder"]
+    for words in (["data=folder", "experiment=emoji"], ["data=folder", "~experiment"], ["optimizer.lr=1"]):
+        assert without_default_experiment("train", words) == words
+    assert without_default_experiment("doctor", ["data=folder"]) == ["data=folder"], "it has none"
     assert as_typed(["experiment=null"], TEXT) == ["~experiment"]
-    assert as_typed(["optimizer.lr=1"], TEXT) == ["optimizer.lr=1"]
 
 
 def test_flags_may_stand_anywhere() -> None:
     typed = ["data=folder", "--cfg", "job", "seed=1", "--resolve"]
-    assert as_typed(typed, TEXT) == ["data=folder", "seed=1", "~experiment", "--cfg", "job", "--resolve"]
+    assert as_typed(typed, TEXT) == ["data=folder", "seed=1", "--cfg", "job", "--resolve"]
