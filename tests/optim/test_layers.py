@@ -95,7 +95,7 @@ def test_a_pool_of_its_own_learns_like_the_head() -> None:
 
 @pytest.mark.parametrize("decay", [0.0, -1.0, 1.5])
 def test_a_decay_out_of_range_is_refused(decay: float) -> None:
-    with pytest.raises(UserError, match=r"layer_decay is .*above 0 and at most 1"):
+    with pytest.raises(UserError, match=r"layer decay is .*above 0 and at most 1"):
         adamw(nn.Linear(2, 2), layer_decay=decay)
 
 

@@ -12,6 +12,7 @@ from triptych.checkpoints.format import PREFIX, read_config, read_weights, write
 from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
+from triptych.nn.lora import fold_adapters
 
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 SUPPORTED = (
@@ -86,6 +87,9 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
     if not isinstance(built, nn.Module):
         raise UserError(f"the config.json of {folder} describes a {type(built).__name__}, not a model")
     model = cast(Any, built)
+    adapters = config.pop("adapters", None)
+    if adapters:
+        build(adapters, (*MODEL_PACKAGES, *allow))(model)
     name = EMA if weights == "ema" and EMA in read_manifest(folder).files else MODEL
     state = read_weights(folder, name)
     own = model.state_dict()
@@ -100,6 +104,8 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
             f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {sorted(different)[:3]}"
         )
     model.load_state_dict(state)
+    if adapters:
+        fold_adapters(model).requires_grad_(True)
     model.config = config
     if "preprocess" in config:
         try:

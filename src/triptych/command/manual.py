@@ -73,17 +73,16 @@ def _task_page(task: str, config: DictConfig) -> str:
         "",
         "Groups (GROUP=CHOICE):",
     ]
-    lines += _table((group, ", ".join(groups.choices(group))) for group in _groups_of(task, config))
+    lines += _table((group, ", ".join(groups.choices(group))) for group in _groups_of(task))
     lines += ["", f"Settings and their defaults (`triptych help {task} KEY` tells more):"]
     lines += _table((f"{key}={_default(config, key)}", field.help) for key, field in documented(config).items())
     return "\n".join(lines)
 
 
-def _groups_of(task: str, config: DictConfig) -> list[str]:
-    """The groups that a task chooses from: those of its settings, and `experiment` where its file names it."""
-    with_experiment = re.search(r"^ +- experiment:", groups.task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
-    outer = {*map(str, config), *(["experiment"] if with_experiment else [])}
-    return [group for group in groups.groups() if group.partition("/")[0] in outer]
+def _groups_of(task: str) -> list[str]:
+    """The groups that a task chooses from: those in its file's list of defaults, and what is inside them."""
+    listed = re.findall(r"^ *- (\w+):", groups.task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
+    return [group for group in groups.groups() if group.partition("/")[0] in listed]
 
 
 def _key_page(task: str, key: str, config: DictConfig) -> str:

@@ -23,7 +23,7 @@ def distances(model: nn.Module) -> dict[str, int]:
     depths = {path: len(module.blocks) for path, module in model.named_modules() if isinstance(module, Stack)}
     if not depths:
         raise UserError(
-            f"optimizer.layer_decay tells layers by blocks, but {type(model).__name__} has none; set it to 1"
+            f"layer decay tells layers by blocks, but {type(model).__name__} has none; choose another strategy"
         )
     return {name: _distance(name, depths) for name, _ in model.named_parameters(remove_duplicate=False)}
 
@@ -46,7 +46,7 @@ def split_by_layer(model: nn.Module, groups: list[dict[str, Any]], lr: float, de
     a model without a stack of blocks.
     """
     if not 0 < decay <= 1:
-        raise UserError(f"optimizer.layer_decay is {decay}, but must be above 0 and at most 1 (1 turns it off)")
+        raise UserError(f"the layer decay is {decay}, but must be above 0 and at most 1")
     if decay == 1:
         return groups
     by_name = distances(model)

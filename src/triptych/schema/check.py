@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from triptych.errors import UserError
 from triptych.schema.option import Documented, documented_fields
@@ -46,7 +47,10 @@ def check(config: DictConfig) -> None:
             key = f"{place}.{min(unknown)}" if place else min(unknown)
             raise UserError(f"{key} would be ignored: {kind.__name__} has no such setting. Leave out `+{key}=...`")
     for key, field in documented(config).items():
-        value: Any = OmegaConf.select(config, key)
+        try:
+            value: Any = OmegaConf.select(config, key)
+        except InterpolationResolutionError:  # refers to what the task finds out; it fails there if that stays away
+            continue
         if value is not None and not field.range.holds(value):
             raise UserError(f"{key}={value} is out of range: {field.range} ({field.help})")
 

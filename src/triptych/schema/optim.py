@@ -6,7 +6,6 @@ from typing import Any
 from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 
-_LAYER_DECAY = "factor of the learning rate from each layer to the one below it; 1: all layers learn at one rate"
 _SHARE_OR_STEPS = "a share of the training below 1, else a number of steps"
 
 
@@ -24,7 +23,6 @@ class AdamW(Part):
         default=0.05,
         range=Range(least=0),
     )
-    layer_decay: float = option(_LAYER_DECAY, default=1.0, range=Range(above=0, most=1))
     fused: bool | None = option("torch's fused kernel; null: where the device has it", default=None)
 
 
@@ -48,7 +46,6 @@ class Muon(Part):
     )
     betas: list[float] = option("averages of the AdamW part", default=[0.9, 0.95])
     eps: float = option("added to the root in the AdamW part", default=1e-8, range=Range(above=0))
-    layer_decay: float = option(_LAYER_DECAY, default=1.0, range=Range(above=0, most=1))
     fused: bool | None = option("torch's fused kernel in the AdamW part; null: where the device has it", default=None)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from triptych.schema.finetune import Finetune
 from triptych.schema.run import Train
 
-ROOTS: dict[str, type[Any]] = {"train": Train}
+ROOTS: dict[str, type[Any]] = {"train": Train, "finetune": Finetune}
