@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import sys
+import warnings
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
 from triptych.heap import keep_freed_memory
 from triptych.objectives.base import Objective
+from triptych.objectives.distillation import DistillationObjective
 from triptych.rundir import RunDirectory
 from triptych.strategies import Full
 from triptych.weights import adapt_from, start_from
@@ -83,7 +85,10 @@ class Job:
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
         last = self.run.last_checkpoint() if self.settings["resume"] else None
-        self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
+        with warnings.catch_warnings():
+            # What a strategy freezes stands in evaluation mode on purpose.
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
 
     def _check_unfinished(self) -> None:
         step = read_checkpoint(self.run.last_checkpoint())["global_step"]
@@ -132,7 +137,7 @@ class Job:
         optimizer, schedule = (build(self.settings[part], self.allow) for part in ("optimizer", "schedule"))
         optimizer = self.strategy.optimizer(optimizer)
         schedule(optimizer(self.model), self.total_steps)  # their mistakes must show before the run begins
-        return make(
+        objective = make(
             model=self.model,
             optimizer=optimizer,
             schedule=schedule,
@@ -142,6 +147,9 @@ class Job:
             micro_batch_size=self.settings["trainer"]["micro_batch_size"],
             validation_names=self.data.validation_names,
         )
+        if isinstance(objective, DistillationObjective):
+            objective.teacher.check(len(self.data.classes), self.data.classes)
+        return objective
 
     def _checkpoint(self) -> Checkpointing:
         settings = self.settings["checkpoint"]

@@ -1,7 +1,6 @@
 """`triptych --help`, `triptych TASK --help` and `triptych help TASK [KEY]`: all that can be set, without torch."""
 
 import ast
-import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -56,7 +55,7 @@ def manual(words: list[str]) -> str:
         close = near(task, list(groups.tasks()))
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no task {task!r}.{hint} The tasks are {', '.join(groups.tasks())}")
-    overrides = as_typed([key for key in keys if "=" in key], text_keys())
+    overrides = as_typed([key for key in keys if "=" in key], text_keys(), task)
     try:
         config = messages.compose_plain(task, overrides)
     except messages.COMPOSITION_ERRORS as error:
@@ -73,16 +72,10 @@ def _task_page(task: str, config: DictConfig) -> str:
         "",
         "Groups (GROUP=CHOICE):",
     ]
-    lines += _table((group, ", ".join(groups.choices(group))) for group in _groups_of(task))
+    lines += _table((group, ", ".join(groups.choices(group))) for group in groups.of_task(task))
     lines += ["", f"Settings and their defaults (`triptych help {task} KEY` tells more):"]
     lines += _table((f"{key}={_default(config, key)}", field.help) for key, field in documented(config).items())
     return "\n".join(lines)
-
-
-def _groups_of(task: str) -> list[str]:
-    """The groups that a task chooses from: those in its file's list of defaults, and what is inside them."""
-    listed = re.findall(r"^ *- (\w+):", groups.task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
-    return [group for group in groups.groups() if group.partition("/")[0] in listed]
 
 
 def _key_page(task: str, key: str, config: DictConfig) -> str:

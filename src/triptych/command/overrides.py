@@ -28,20 +28,23 @@ def quote(value: str) -> str:
     return "'" + escaped + "\\" * trailing + "'"
 
 
-def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
-    """Hydra's form of the overrides in `arguments`; flags (`-m`, `--cfg`) pass through.
+def as_typed(arguments: list[str], text_keys: frozenset[str], task: str) -> list[str]:
+    """Hydra's form of the overrides of `task` in `arguments`; flags (`-m`, `--cfg`) pass through.
 
     `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep.
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
+    chosen_from = groups.of_task(task)
     overrides, flags = [], []
     for last, argument in zip(["", *arguments], arguments, strict=False):
         if argument.startswith("-") or last in _WITH_VALUE:
             flags.append(argument)
         else:
-            overrides.append(_override(argument, text_keys, sweep))
+            overrides.append(_override(argument, text_keys, sweep, chosen_from))
     # Hydra's parser wants the overrides side by side.
-    return [*_without_default_experiment(overrides), *flags]
+    if "experiment" in chosen_from:
+        overrides = _without_default_experiment(overrides)
+    return [*overrides, *flags]
 
 
 def _without_default_experiment(overrides: list[str]) -> list[str]:
@@ -52,7 +55,7 @@ def _without_default_experiment(overrides: list[str]) -> list[str]:
     return overrides
 
 
-def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
+def _override(argument: str, text_keys: frozenset[str], sweep: bool, chosen_from: list[str]) -> str:
     match = _OVERRIDE.match(argument)
     if match is None or (match["value"] is None and match["sign"] != "~"):
         raise UserError(_not_an_override(argument))
@@ -62,9 +65,9 @@ def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
     if value is None:
         return argument
     slashed = key.replace(".", "/")
-    if value == "null" and slashed in groups.groups():
+    if value == "null" and slashed in chosen_from:
         return f"~{slashed}"  # Hydra's word for no choice
-    if slashed in groups.groups() and not value.startswith(("{", "$")):
+    if slashed in chosen_from and not value.startswith(("{", "$")):
         key = slashed  # model.tower.mixer=softmax chooses from the group, as model/tower/mixer=softmax does
     return f"{sign}{key}={_value(key, value, key in text_keys, sweep)}"
 

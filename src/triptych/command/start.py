@@ -43,7 +43,7 @@ def _run(task: str, arguments: list[str]) -> int:
     import hydra
 
     register()
-    overrides = as_typed(arguments, text_keys())
+    overrides = as_typed(arguments, text_keys(), task)
     body = _task_body(groups.tasks()[task])
     if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
         flags = [override for override in overrides if override.startswith("-")]

@@ -19,9 +19,11 @@ class ProbeObjective(ClassificationObjective):
     mixing. Arguments and metrics: `ClassificationObjective`.
     """
 
+    _features: dict[tuple[str, int], Tensor]
+
     def setup(self, stage: str) -> None:
         """No features are known yet."""
-        self._features: dict[tuple[str, int], Tensor] = {}
+        self._features = {}
 
     def logits(self, batch: Batch, source: str) -> Tensor:
         """What the head says of the samples."""

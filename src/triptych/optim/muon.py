@@ -29,7 +29,7 @@ def muon(
     weight_decay: float = 0.05,
     momentum: float = 0.95,
     nesterov: bool = True,
-    ns_steps: int = 3,
+    ns_steps: int = 5,
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
     fused: bool | None = None,
