@@ -66,4 +66,5 @@ def test_an_empty_share_of_a_batch_leaves_no_features_behind() -> None:
     blank = probe.blank(empty)
     assert torch.isfinite(probe.loss(blank))
     assert probe.loss({**blank, "index": torch.tensor([0])}).isfinite()
+    assert isinstance(probe, ProbeObjective)
     assert set(probe._features) == {("train", 0)}
