@@ -58,9 +58,9 @@ def draw_reliability(found: Calibration, path: Path) -> bool:
     style.quiet(upper, f"calibration error {found.error:.1%}")
     upper.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle="--", label="perfectly calibrated")
     upper.bar(left[held], found.accuracy[held], 1 / bins, align="edge", color=style.SKY, edgecolor="white",
-              label="right")  # fmt: skip
+              label="share right")  # fmt: skip
     upper.plot(found.confidence[held], found.accuracy[held], color=style.BLUE, marker="o", markersize=4,
-               linewidth=1.4, label="right at the bin's mean confidence")  # fmt: skip
+               linewidth=1.4, label="at the mean confidence of the bin")  # fmt: skip
     upper.set(xlim=(0, 1), ylim=(0, 1))
     upper.set_ylabel("share right", fontsize=style.TEXT, color=style.MUTED)
     upper.legend(fontsize=style.SMALL, frameon=False, labelcolor=style.INK, loc="upper left")

@@ -37,7 +37,7 @@ def draw_mistakes(
 ) -> bool:
     """Draw the mistakes of highest loss, worst first: where the model was surest and wrong; False if there are none.
 
-    `name_of` gives the name to put on top of each sample's image.
+    `name_of` gives each sample's name, the last part of which stands above its image.
     """
     return _draw(worst_mistakes(results, most), image_of, path, "worst mistakes, by loss", name_of)
 
@@ -56,7 +56,7 @@ def _draw(
         axes = figure.add_subplot(grid[place // columns, place % columns])
         _draw_cell(axes, image_of(prediction.index), prediction)
         if name_of is not None:
-            name = style.short(name_of(prediction.index), _LONGEST + 6)
+            name = style.short(name_of(prediction.index).rpartition("/")[2], _LONGEST + 6)
             axes.set_title(name, fontsize=6, color=style.MUTED, parse_math=False, pad=3)
     style.save(figure, path)
     return True

@@ -111,4 +111,3 @@ def most_confused(results: ClassificationResults, most: int = 10) -> list[Confus
         if count > 0:
             pairs.append(Confused(results.classes[true], results.classes[predicted], count, count / int(totals[true])))
     return pairs
-

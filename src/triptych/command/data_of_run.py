@@ -5,7 +5,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from triptych.checkpoints.find import FOLDER
 from triptych.errors import UserError
 from triptych.rundir import RunDirectory
 from triptych.schema import saved
@@ -30,6 +29,12 @@ def measures(task: str) -> bool:
     return bool(shorthand(task)) and any(item.name == "data" for item in dataclasses.fields(ROOTS[task]))
 
 
+def unread(key: str) -> str | None:
+    """Why evaluation does not read a setting or a group of `data`; None where it does."""
+    key = key.replace("/", ".")
+    return next((reason for fixed, reason in _FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None)
+
+
 def set_aside(overrides: list[str]) -> tuple[list[str], list[str]]:
     """The overrides to compose, and those (`data.root=...`) that change the data of the checkpoint's run.
 
@@ -38,8 +43,7 @@ def set_aside(overrides: list[str]) -> tuple[list[str], list[str]]:
     """
     keys = [override.lstrip("+~").partition("=")[0].replace("/", ".") for override in overrides]
     for override, key in zip(overrides, keys, strict=True):
-        reason = next((text for fixed, text in _FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None)
-        if reason:
+        if reason := unread(key):
             raise UserError(f"{override} has no place here: {reason}. Leave it out")
     if "data" in keys:
         return [item for item in overrides if item != "~experiment"], []
@@ -54,28 +58,17 @@ def fill(config: DictConfig, changes: list[str]) -> None:
         UserError: the checkpoint is no run's, or a change does not fit.
     """
     if config.data is None:
-        run = run_of(Path(config.checkpoint.path))
+        path = Path(config.checkpoint.path)
+        run = RunDirectory.holding(path) if path.exists() else RunDirectory.open(path)
         if run is None:
             raise UserError(
-                f"{config.checkpoint.path} is not in a run directory, so nothing tells its data: give data=... "
+                f"{path} is not in a run directory, so nothing tells its data: give data=... "
                 "(`triptych ls data` lists the choices)"
             )
-        whole = saved.read(run / "config.yaml")
+        whole = saved.read(run.config)
         saved.change(whole, changes)
         check(whole)
         config.data = whole.data
     if "image_size" in config.data:
         # The model's size, which the checkpoint tells; there is no model in this configuration.
         config.data.image_size = None
-
-
-def run_of(path: Path) -> Path | None:
-    """The run directory that `path` is or lies in as a checkpoint; None where it is another folder or is not there."""
-    if not path.is_dir():
-        return None
-    if path.name == FOLDER and (path.parent / "config.yaml").is_file():
-        return path.parent
-    try:
-        return RunDirectory.open(path).path
-    except UserError:
-        return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from triptych.command import groups, messages
+from triptych.command import data_of_run, groups, messages
 from triptych.command.overrides import as_typed
 from triptych.errors import UserError
 from triptych.schema import register
@@ -84,7 +84,8 @@ def _groups_of(task: str, config: DictConfig) -> list[str]:
     """The groups that a task chooses from: those of its settings, and `experiment` where its file names it."""
     with_experiment = re.search(r"^ +- experiment:", groups.task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
     outer = {*map(str, config), *(["experiment"] if with_experiment else [])}
-    return [group for group in groups.groups() if group.partition("/")[0] in outer - shorthand(task)]
+    found = [group for group in groups.groups() if group.partition("/")[0] in outer - shorthand(task)]
+    return [group for group in found if not (data_of_run.measures(task) and data_of_run.unread(group))]
 
 
 def _key_page(task: str, key: str, config: DictConfig) -> str:

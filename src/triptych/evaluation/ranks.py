@@ -45,11 +45,21 @@ class Ranks:
         """This process's share of the cores; None where it has them to itself."""
         return max(1, usable_cores() // self.local_size) if self.local_size > 1 else None
 
+    def agree(self, work: Callable[[], Found]) -> Found:
+        """What `work` gives in this process, once it has been done in all of them.
+
+        Raises:
+            UserError: `work` raised it in one of them; the same one in all of them.
+        """
+        result: list[Found] = []
+        self.gather(lambda: result.append(work()))
+        return result[0]
+
     def gather(self, work: Callable[[], Found]) -> list[Found]:
         """What `work` gives in each process, by rank, in every process.
 
         Raises:
-            UserError: `work` raised it in one of them; the same one in all of them.
+            UserError: see `agree`.
         """
         if self.world_size == 1:
             return [work()]

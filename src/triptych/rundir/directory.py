@@ -82,6 +82,15 @@ class RunDirectory:
             raise UserError(f"'{path}' is not a run directory: it has no config.yaml." + _suggest(path))
         return cls(path)
 
+    @classmethod
+    def holding(cls, path: Path) -> "RunDirectory | None":
+        """The run directory that `path` is, or lies in as a checkpoint; None where no run made it."""
+        inside = path.name == FOLDER or is_checkpoint(path)
+        for each in path.absolute().parents[:2] if inside else (path,):
+            if (each / FOLDER).is_dir() and (each / "config.yaml").is_file():
+                return cls(each)
+        return None
+
     def discard(self, base: Path) -> None:
         """Take away the directory of a run that never began, and the folders above it, up to `base`, that held
         nothing else.

@@ -92,9 +92,7 @@ class Predict:
         "file to write, .csv, .json or .jsonl; - writes to standard output in `format`; null: a table",
         default=None,
     )
-    format: str = option(
-        "form of what output=- writes", default="csv", range=Range(choices=("csv", "json", "jsonl"))
-    )
+    format: str = option("form of what output=- writes", default="csv", range=Range(choices=("csv", "json", "jsonl")))
     overwrite: bool = option("replace the output file where it exists", default=False)
     top: int = option("classes told of each image, the most probable first", default=5, range=Range(least=1))
     threshold: float = option(
