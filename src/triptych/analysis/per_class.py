@@ -51,13 +51,12 @@ def per_class_of_labels(
     """One row a class, in their order; a sample has each class whose probability is at least `threshold`."""
     said = probabilities >= threshold
     whole = np.ones((1, len(true)))
-    return [
-        _score(
-            name, int(true[:, place].sum()), int(said[:, place].sum()), int((said & true)[:, place].sum()),
-            float(average_precision(probabilities[:, place], true[:, place])(whole)[0]) if true[:, place].any() else None,
-        )
-        for place, name in enumerate(classes)
-    ]  # fmt: skip
+    rows = []
+    for place, name in enumerate(classes):
+        has, told = true[:, place], said[:, place]
+        average = float(average_precision(probabilities[:, place], has)(whole)[0]) if has.any() else None
+        rows.append(_score(name, int(has.sum()), int(told.sum()), int((told & has).sum()), average))
+    return rows
 
 
 def _score(name: str, support: int, said: int, hits: int, average: float | None = None) -> ClassScore:
