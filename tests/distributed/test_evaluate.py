@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import triptych
+from triptych.command.start import start
 
 from ..evaluation.conftest import COLOURS, draw_picture
 
@@ -40,13 +41,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def settings(root: Path, name: str) -> list[str]:
+    return [
+        f"checkpoint={root / 'model'}", "data=folder", "data.batch_size=4", f"data.root={root / 'pictures'}",
+        f"output={root / name}", "device.accelerator=cpu", "device.threads=1", "data.workers=0", "resamples=50",
+        "probabilities=true",
+    ]  # fmt: skip
+
+
 def run(root: Path, name: str, program: list[str], *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [
-        sys.executable, *program, "evaluate", f"checkpoint={root / 'model'}", "data=folder", "data.batch_size=4",
-        f"data.root={root / 'pictures'}", f"output={root / name}", "device.accelerator=cpu", "device.threads=1",
-        "data.workers=0", "resamples=50", "probabilities=true", *words,
-    ]  # fmt: skip
+    command = [sys.executable, *program, "evaluate", *settings(root, name), *words]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
 
 
@@ -58,8 +63,9 @@ def test_two_processes_equal_one_bit_for_bit(checkpoint: Path, program: list[str
     done = run(checkpoint, name, program, *words)
     assert done.returncode == 0, done.stderr
     if not (checkpoint / "one").exists():
-        alone = run(checkpoint, "one", ["-c", TRIPTYCH])
-        assert alone.returncode == 0, alone.stderr
+        threads = torch.get_num_threads()
+        assert start("evaluate", settings(checkpoint, "one")) == 0
+        torch.set_num_threads(threads)
     one, two = (next((checkpoint / each).glob("evaluate/*/*")) for each in ("one", name))
     assert len((one / "predictions.csv").read_text().splitlines()) == 1 + 10
     for file in ("predictions.csv", "per_class.csv"):
