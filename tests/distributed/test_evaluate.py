@@ -12,6 +12,7 @@ import torch
 
 import triptych
 from triptych.command.start import start
+from triptych.models.classifier import Classifier
 
 from ..evaluation.conftest import COLOURS, draw_picture
 
@@ -27,7 +28,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = triptych.create(
         "vit_tiny_patch16_224", num_classes=3, overrides={"tower.dim": 48, "tower.depth": 2, "tower.image_size": 32}
     )
-    assert isinstance(model.config, dict)
+    assert isinstance(model, Classifier)
+    assert model.config is not None
     model.config["classes"] = sorted(COLOURS)
     model.config["preprocess"] = model.preprocess.to_dict()
     triptych.export(model, root / "model")

@@ -12,6 +12,7 @@ from PIL import Image
 
 import triptych
 from triptych.command.start import start
+from triptych.models.classifier import Classifier
 
 COLOURS = {"blue": (40, 60, 200), "green": (60, 180, 70), "red": (200, 50, 60)}
 SMALL = [
@@ -59,8 +60,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def nameless(world: World) -> Path:
     """The same model as a folder that no run made and that names no classes."""
     model = triptych.load(world.run)
+    assert isinstance(model, Classifier)
     config = model.config
-    assert isinstance(config, dict)
+    assert config is not None
     del config["classes"]
     triptych.export(model, world.root / "nameless")
     return world.root / "nameless"
@@ -70,8 +72,9 @@ def nameless(world: World) -> Path:
 def several_labels(world: World) -> Path:
     """The same model, said to be of several labels."""
     model = triptych.load(world.run)
+    assert isinstance(model, Classifier)
     config = model.config
-    assert isinstance(config, dict)
+    assert config is not None
     config["multi_label"] = True
     triptych.export(model, world.root / "several_labels")
     return world.root / "several_labels"

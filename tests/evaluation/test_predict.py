@@ -13,6 +13,7 @@ from PIL import Image
 import triptych
 from triptych.command.start import start
 from triptych.data.decode import decode_image
+from triptych.models.classifier import Classifier
 
 from .conftest import COLOURS, World, draw_picture
 
@@ -42,6 +43,7 @@ def test_a_folder_to_csv_agrees_with_the_model_itself(
         rows = list(csv.DictReader(file))
     assert sorted(row["file"] for row in rows) == sorted(map(str, world.pictures.glob("*/*/*.png")))
     model = triptych.load(world.run)
+    assert isinstance(model, Classifier)
     for row in rows[::9]:
         image = model.preprocess(decode_image(Path(row["file"]).read_bytes()))
         best, places = model(image[None])[0].softmax(dim=-1).topk(2)
@@ -112,6 +114,7 @@ def test_several_labels_are_those_above_the_threshold(
 ) -> None:
     picture = next((world.pictures / "val" / "red").iterdir())
     model = triptych.load(several_labels)
+    assert isinstance(model, Classifier)
     shares = model(model.preprocess(decode_image(picture.read_bytes()))[None])[0].sigmoid().sort(descending=True)[0]
     for count in (0, 1, 2, 3):
         bounds = [1.0, *shares.tolist(), 0.0]
