@@ -24,7 +24,7 @@ _LABELS_TOLD = 5  # names in a line
 
 
 def shown(name: str, estimate: Estimate) -> str:
-    """`67.5% (65.3 to 69.7)`, or for a loss `1.0312 (0.9871 to 1.0798)`."""
+    """`53.7% (51.3 to 56.2)`, or for a loss `1.5303 (1.4500 to 1.6123)`."""
     share = name not in NOT_SHARES
     value = f"{estimate.value:.1%}" if share else f"{estimate.value:.4f}"
     if estimate.low is None or estimate.high is None:
