@@ -163,7 +163,12 @@ class Job:
 
     def _recipe(self) -> Recipe:
         preprocess = self.preprocess.to_dict()
-        recipe = {"model": self.settings["model"], "classes": self.data.classes, "preprocess": preprocess}
+        recipe = {
+            "model": self.settings["model"],
+            "classes": self.data.classes,
+            "multi_label": self.data.multilabel,
+            "preprocess": preprocess,
+        }
         return Recipe(recipe | ({"adapters": self.strategy.adapters} if self.strategy.adapters else {}))
 
     def _tracker(self, settings: dict[str, Any]) -> Logger:

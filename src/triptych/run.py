@@ -1,7 +1,6 @@
 """Builds a training run from its configuration, runs it, and leaves a run directory that tells what happened."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -24,8 +23,6 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
     """Trains as `config` (the schema's `Train` or `Finetune`) says, in a new or (`resume`) an old run directory; the
     exit code. `given` is a model whose weights are made to fit, `notes` are lines for the log of the run.
     """
-    above = Path(config.output) / config.task / config.name
-    before = {folder for folder in (above, *above.parents) if folder.exists()}
     run = (
         RunDirectory.open(config.resume)
         if config.resume
@@ -38,7 +35,7 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
             job = Job(settings, run, given)
         except UserError:
             if not config.resume:
-                _discard(run, before)
+                run.discard()
             raise
         log.info("run directory %s", run.path)  # only now: a directory that is taken away again is not worth a line
         for note in notes:
@@ -59,15 +56,6 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
         except TrainingFault as fault:
             raise TrainingFault(f"{fault}. {_last_good(run)}") from fault
     return 0
-
-
-def _discard(run: RunDirectory, before: set[Path]) -> None:
-    """Takes away the directory of a run that never began, and the folders above it that were made for it."""
-    shutil.rmtree(run.path)
-    for folder in run.path.parents:
-        if folder in before or any(folder.iterdir()):
-            break
-        folder.rmdir()
 
 
 def _last_good(run: RunDirectory) -> str:

@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from triptych.analysis.report import build_report
+from triptych.analysis.report import Table, build_report, confused_table
 from triptych.analysis.results import Confused
 
 HOSTILE = "<script>alert('x')</script>\" onload=\"x&<img src=http://example.org/a.png>"
@@ -28,7 +28,7 @@ def test_it_is_self_contained_and_escapes_everything(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG picture")
     page = build_report(
         HOSTILE, HOSTILE, HOSTILE, [(HOSTILE, HOSTILE)], [(HOSTILE, tmp_path / "a.png")],
-        [Confused(HOSTILE, HOSTILE, 1200, 0.5)], HOSTILE, HOSTILE,
+        [confused_table([Confused(HOSTILE, HOSTILE, 1200, 0.5)], HOSTILE), Table("empty", ["a"], [])], HOSTILE, HOSTILE,
         {HOSTILE: {"deep_key": HOSTILE, "count": 1234, "none": None}},
     )  # fmt: skip
     parser = Tags()
@@ -43,7 +43,8 @@ def test_it_is_self_contained_and_escapes_everything(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import", page)
     picture = next(attributes["src"] for tag, attributes in parser.tags if tag == "img")
     assert base64.b64decode(str(picture).partition(",")[2]) == b"\x89PNG picture"
-    assert parser.text.count(HOSTILE) >= 9
+    assert parser.text.count(HOSTILE) >= 10
+    assert "empty" not in parser.text, "a table without rows has no heading"
     assert "deep key" in parser.text
     assert "1,234" in parser.text
     assert "prefers-color-scheme: dark" in page

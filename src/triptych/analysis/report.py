@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,28 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 Rows = Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of the page: its title, the heads of its columns, and its rows as texts."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def confused_table(pairs: Sequence[Confused], title: str = "Most often confused") -> Table:
+    """The pairs of classes confused most often."""
+    rows = [(pair.true, pair.predicted, f"{pair.count:,}", f"{pair.share:.1%}") for pair in pairs]
+    return Table(title, ("true", "predicted", "times", "of that class"), rows)
+
+
 def build_report(
     title: str,
     status: str,
     under: str,
     tiles: Rows,
     pictures: Sequence[tuple[str, Path]],
-    confused: Sequence[Confused],
+    tables: Sequence[Table],
     config: str,
     command: str,
     facts: Mapping[str, Any],
@@ -64,7 +80,7 @@ def build_report(
         under: a line below the title.
         tiles: the numbers that matter, as (name, text).
         pictures: captions and PNG files.
-        confused: the pairs confused most often; may be empty.
+        tables: after the pictures; those without a row are left out.
         config: the resolved config, as YAML.
         command: the command line.
         facts: everything else, nested; becomes a table.
@@ -80,14 +96,9 @@ def build_report(
     ]
     if pictures:
         sections += ["<h2>Pictures</h2>", *(_picture(caption, path) for caption, path in pictures)]
-    if confused:
-        rows = "".join(
-            f"<tr><td>{escape(pair.true)}</td><td>{escape(pair.predicted)}</td><td>{pair.count:,}</td>"
-            f"<td>{pair.share:.1%}</td></tr>"
-            for pair in confused
-        )
-        head = "<tr><th>true</th><th>predicted</th><th>times</th><th>of that class</th></tr>"
-        sections += ["<h2>Most often confused</h2>", f"<table>{head}{rows}</table>"]
+    for table in tables:
+        if table.rows:
+            sections += [f"<h2>{escape(table.title)}</h2>", _table(table)]
     sections += ["<h2>Command</h2>", f'<pre class="wrap">{escape(command)}</pre>']
     sections += ["<h2>Run and machine</h2>", "<table>" + "".join(_fact(*row) for row in _flat(facts)) + "</table>"]
     if config:
@@ -114,6 +125,12 @@ def _picture(caption: str, path: Path) -> str:
         f'<figure><figcaption>{escape(caption)}</figcaption><img alt="{escape(caption)}" '
         f'src="data:image/png;base64,{data}"></figure>'
     )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.head)
+    rows = ("".join(f"<td>{escape(text)}</td>" for text in row) for row in table.rows)
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
 def _fact(name: str, text: str) -> str:

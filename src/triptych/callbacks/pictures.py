@@ -15,7 +15,7 @@ from triptych.analysis.confusion import draw_confusion
 from triptych.analysis.curves import draw_curves
 from triptych.analysis.grids import draw_grid, draw_mistakes
 from triptych.analysis.metrics import read_metrics
-from triptych.analysis.report import build_report
+from triptych.analysis.report import build_report, confused_table
 from triptych.analysis.results import ClassificationResults, ImageOf, most_confused
 from triptych.callbacks import words
 from triptych.callbacks.summary import RunSummary, Summary
@@ -123,7 +123,7 @@ class RunPictures(Callback):
             pictures=[
                 (text, self._run.plots / name) for name, text in _CAPTIONS.items() if (self._run.plots / name).exists()
             ],
-            confused=most_confused(results) if results is not None else [],
+            tables=[confused_table(most_confused(results))] if results is not None else [],
             config=Masking().text(self._run.config.read_text()) if self._run.config.exists() else "",
             command=summary["command"],
             facts={"metrics": summary["metrics"], **facts},

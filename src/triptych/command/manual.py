@@ -7,12 +7,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from triptych.command import groups, messages
+from triptych.command import data_of_run, groups, messages
 from triptych.command.overrides import as_typed
 from triptych.errors import UserError
 from triptych.schema import register
 from triptych.schema.check import documented, nodes, text_keys
 from triptych.schema.option import Documented, near
+from triptych.schema.roots import shorthand
 
 _WIDTH = 100
 
@@ -72,10 +73,15 @@ def _task_page(task: str, config: DictConfig) -> str:
         "",
         "Groups (GROUP=CHOICE):",
     ]
-    lines += _table((group, ", ".join(groups.choices(group))) for group in groups.of_task(task))
+    lines += _table((group, ", ".join(groups.choices(group))) for group in _groups_of(task))
     lines += ["", f"Settings and their defaults (`triptych help {task} KEY` tells more):"]
     lines += _table((f"{key}={_default(config, key)}", field.help) for key, field in documented(config).items())
     return "\n".join(lines)
+
+
+def _groups_of(task: str) -> list[str]:
+    """The groups that a task chooses from and reads."""
+    return [group for group in groups.of_task(task) if not (data_of_run.measures(task) and data_of_run.unread(group))]
 
 
 def _key_page(task: str, key: str, config: DictConfig) -> str:
@@ -84,7 +90,7 @@ def _key_page(task: str, key: str, config: DictConfig) -> str:
     if key in fields:
         return _field_page(fields[key], config)
     group = key.replace(".", "/")
-    if group in groups.groups():
+    if group in groups.groups() and key not in shorthand(task):
         chosen = nodes(config).get(key)
         about = (chosen.__doc__ or "").strip().splitlines()[0] if chosen else ""
         inside = [

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from triptych.command import groups
 from triptych.errors import UserError
 from triptych.schema.option import near
+from triptych.schema.roots import shorthand
 
 _OVERRIDE = re.compile(r"^(?P<sign>\+\+|\+|~)?(?P<key>[^=\s]+)(?:=(?P<value>.*))?$", re.DOTALL)
 # Hydra's own flags that take the next word.
@@ -31,20 +32,26 @@ def quote(value: str) -> str:
 def as_typed(arguments: list[str], text_keys: frozenset[str], task: str) -> list[str]:
     """Hydra's form of the overrides of `task` in `arguments`; flags (`-m`, `--cfg`) pass through.
 
-    `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep.
+    `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep;
+    `KEY=PATH` means `KEY.path=PATH` for the keys of which the task says so (`shorthand`).
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
-    chosen_from = groups.of_task(task)
+    chosen_from, short = groups.of_task(task), shorthand(task)
     overrides, flags = [], []
     for last, argument in zip(["", *arguments], arguments, strict=False):
         if argument.startswith("-") or last in _WITH_VALUE:
             flags.append(argument)
         else:
-            overrides.append(_override(argument, text_keys, sweep, chosen_from))
+            overrides.append(_override(_written_out(argument, short), text_keys, sweep, chosen_from))
     # Hydra's parser wants the overrides side by side.
     if "experiment" in chosen_from:
         overrides = _without_default_experiment(overrides)
     return [*overrides, *flags]
+
+
+def _written_out(argument: str, short: frozenset[str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{key}.path={value}" if equals and key.lstrip("+") in short else argument
 
 
 def _without_default_experiment(overrides: list[str]) -> list[str]:

@@ -117,7 +117,7 @@ def _split_folder(base: Path, split: str) -> Path | None:
     return None
 
 
-def _images(folder: Path) -> list[str]:
+def images_in(folder: Path) -> list[str]:
     """Image files at any depth of `folder`, in an order that no file system decides."""
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -156,7 +156,7 @@ def _class_files(folder: Path, classes: list[str], complete: bool) -> list[list[
             f"{folder.resolve()} has the class folder {unknown[0]!r}, which is none of the {len(classes)} classes"
             f"{suggest(unknown[0], classes)}"
         )
-    files = [_images(present[name]) if name in present else [] for name in classes]
+    files = [images_in(present[name]) if name in present else [] for name in classes]
     empty = [name for name, found in zip(classes, files, strict=True) if not found]
     if len(empty) == len(classes):
         raise UserError(

@@ -70,7 +70,7 @@ class ImageData(LightningDataModule):
             raise UserError(f"data.workers is {workers}; it must not be negative")
         if not 0 <= max_bad_fraction <= 1:
             raise UserError(f"data.max_bad_fraction is {max_bad_fraction}; it must lie between 0 and 1")
-        rooted = partial(_with_root, root)
+        rooted = partial(with_root, root)
         self._train_factory = rooted(train)
         named = validation if isinstance(validation, Mapping) else {"validation": validation}
         self._validation_factories = {name: rooted(factory) for name, factory in named.items()}
@@ -201,7 +201,12 @@ class ImageData(LightningDataModule):
         return Relabelled(source, self.classes)
 
 
-def _with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
+def with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
+    """A source's factory that is given the folder of the data, where there is one.
+
+    Raises:
+        UserError: the source needs a folder, and there is none.
+    """
     if root is not None:
         return partial(factory, root=root)
     parameter = inspect.signature(factory).parameters.get("root")

@@ -1,6 +1,8 @@
 """Run directories: `outputs/TASK/NAME/DATE_TIME/`."""
 
 import difflib
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +21,18 @@ class RunDirectory:
     path: Path
     chosen: Path | None = None
     """The checkpoint to go on from where the user named one; None for the last one."""
+    made: tuple[Path, ...] = ()
+    """Folders above it that were made for it, the nearest first."""
 
     @classmethod
-    def create(cls, base: Path | str, task: str, name: str, now: datetime | None = None) -> "RunDirectory":
+    def create(
+        cls,
+        base: Path | str,
+        task: str,
+        name: str,
+        now: datetime | None = None,
+        folders: Sequence[str] = (FOLDER, "plots"),
+    ) -> "RunDirectory":
         """Make `base/task/name/DATE_TIME/`; two jobs that start in the same second each get their own.
 
         Args:
@@ -29,6 +40,7 @@ class RunDirectory:
             task: the task's name, one path component.
             name: the run's name, one path component.
             now: time of the start; the present if not given.
+            folders: made inside it.
 
         Raises:
             UserError: a name is no single path component, or the folder cannot be made.
@@ -40,17 +52,18 @@ class RunDirectory:
                 )
         parent = Path(base) / task / name
         stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
+        made = tuple(folder for folder in (parent, *parent.parents) if not folder.exists())
         try:
             parent.mkdir(parents=True, exist_ok=True)
             path = _make_unique(parent, stamp)
-            (path / "checkpoints").mkdir()
-            (path / "plots").mkdir()
+            for folder in folders:
+                (path / folder).mkdir()
         except OSError as error:
             raise UserError(
                 f"No run directory can be made in '{parent}': {error.strerror}. "
                 "Choose another place for the runs, or free this one."
             ) from error
-        return cls(path)
+        return cls(path, made=made)
 
     @classmethod
     def open(cls, path: Path | str) -> "RunDirectory":
@@ -71,6 +84,23 @@ class RunDirectory:
         if not (path / "config.yaml").is_file():
             raise UserError(f"'{path}' is not a run directory: it has no config.yaml." + _suggest(path))
         return cls(path)
+
+    @classmethod
+    def holding(cls, path: Path) -> "RunDirectory | None":
+        """The run directory that `path` is, or lies in as a checkpoint; None where no run made it."""
+        inside = path.name == FOLDER or is_checkpoint(path)
+        for each in path.absolute().parents[:2] if inside else (path,):
+            if (each / FOLDER).is_dir() and (each / "config.yaml").is_file():
+                return cls(each)
+        return None
+
+    def discard(self) -> None:
+        """Take away the directory of a run that never began, and the folders above it that were made for it."""
+        shutil.rmtree(self.path)
+        for folder in self.made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
 
     @property
     def config(self) -> Path:
