@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -53,7 +52,7 @@ def train(config: DictConfig) -> int:
             job = _Run(settings, run)
         except UserError:
             if not config.resume:
-                _discard(run, Path(config.output))
+                run.discard(Path(config.output))
             raise
         log.info("run directory %s", run.path)  # only now: a directory that is taken away again is not worth a line
         # On a resume too: what was changed for it holds for the next one.
@@ -68,15 +67,6 @@ def train(config: DictConfig) -> int:
         except TrainingFault as fault:
             raise TrainingFault(f"{fault}. {_last_good(run)}") from fault
     return 0
-
-
-def _discard(run: RunDirectory, output: Path) -> None:
-    """Takes away the directory of a run that never began, and the folders above it that held nothing else."""
-    shutil.rmtree(run.path)
-    for folder in (run.path.parent, run.path.parent.parent, output):
-        if any(folder.iterdir()):
-            break
-        folder.rmdir()
 
 
 class _Run:
@@ -179,7 +169,14 @@ class _Run:
 
     def _recipe(self) -> Recipe:
         preprocess = self.preprocess.to_dict()
-        return Recipe({"model": self.settings["model"], "classes": self.data.classes, "preprocess": preprocess})
+        return Recipe(
+            {
+                "model": self.settings["model"],
+                "classes": self.data.classes,
+                "multi_label": self.data.multilabel,
+                "preprocess": preprocess,
+            }
+        )
 
     def _tracker(self, settings: dict[str, Any]) -> Logger:
         try:

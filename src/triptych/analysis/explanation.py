@@ -50,22 +50,16 @@ def explain(
         UserError: no softmax attention, or a setting out of range.
     """
     like = next(model.parameters())
-    image = model.preprocess(picture)
-    batch = image[None].to(like.device, like.dtype)
+    pixels = model.preprocess.cut(picture)
+    batch = model.preprocess.normalise(pixels)[None].to(like.device, like.dtype)
     maps = attention_maps(model, batch)
     logits = maps.output[0].float().cpu()
     wanted = int(logits.argmax()) if target is None else target
     return Explanation(
-        pixels_of(model, image),
+        pixels,
         logits.sigmoid() if multi_label else logits.softmax(0),
         wanted,
         attention_rollout(model, batch, fusion, discard=discard)[0].float().cpu(),
         gradient_rollout(model, batch, [wanted])[0].float().cpu(),
         [maps.on_grid(number)[0].float().cpu() for number in sorted(maps.layers)],
     )
-
-
-def pixels_of(model: Classifier, image: Float[Tensor, "channels height width"]) -> UInt8[Tensor, "channels height width"]:
-    """A preprocessed image as the pixels that were normalised."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (model.preprocess.mean, model.preprocess.std))
-    return ((image.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from triptych.analysis import style
 from triptych.analysis.explanation import Explanation
 
-_PANEL, _LARGEST_SMALL, _LEAST_SMALL = 2.9, 2.1, 1.1  # inches
+_PANEL, _LAYER, _HEAD, _LEAST = 2.9, 2.1, 1.5, 1.1  # inches
 _LAYERS_IN_A_ROW = 6
 _PAIRS_IN_A_ROW = 8
 _LONGEST = 24
@@ -46,10 +46,10 @@ def draw_explanation(explanation: Explanation, classes: Sequence[str], path: Pat
     columns = min(_LAYERS_IN_A_ROW, len(layers))
     rows = -(-len(layers) // columns)
     most_heads = max(len(layer) for layer in layers)
-    width = max(3 * _PANEL, most_heads * _LEAST_SMALL if heads else 0)
-    heights = [width / 3 + 0.35, rows * (_panel(width, columns) + 0.2) + 0.4]
+    width = max(3 * _PANEL, most_heads * _LEAST if heads else 0)
+    heights = [width / 3 + 0.35, rows * (min(_LAYER, width / columns) + 0.2) + 0.4]
     if heads:
-        heights.append(len(layers) * (_panel(width, most_heads) + 0.05) + 0.6)
+        heights.append(len(layers) * (min(_HEAD, width / most_heads) + 0.05) + 0.6)
     figure = style.new_figure(width + 0.4, sum(heights))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_top(parts[0], explanation, classes)
@@ -72,19 +72,20 @@ def draw_looks(explanations: Sequence[Explanation], classes: Sequence[str], path
         _show(figure.add_subplot(grid[row, column]), _colour(each.pixels))
         axes = figure.add_subplot(grid[row + 1, column])
         _show(axes, overlay(each.pixels, each.relevance))
-        said = f"{style.short(_name(classes, each.target), 18)} {float(each.probabilities[each.target]):.0%}"
+        said = f"{style.short(class_name(classes, each.target), 18)} {float(each.probabilities[each.target]):.0%}"
         axes.set_xlabel(said, fontsize=7.5, color=style.MUTED, parse_math=False)
     style.save(figure, path)
     return True
 
 
-def _panel(width: float, columns: int) -> float:
-    return min(_LARGEST_SMALL, width / columns)
+def class_name(classes: Sequence[str], number: int) -> str:
+    """A class as people call it: by its name, or by its number where names are not known (`classes` is empty)."""
+    return classes[number] if classes else f"class {number}"
 
 
 def _draw_top(figure: SubFigure, explanation: Explanation, classes: Sequence[str]) -> None:
     target = explanation.target
-    said = f"{style.short(_name(classes, target), _LONGEST)} {float(explanation.probabilities[target]):.0%}"
+    said = f"{style.short(class_name(classes, target), _LONGEST)} {float(explanation.probabilities[target]):.0%}"
     panels = (
         ("what the model saw", _colour(explanation.pixels)),
         ("attention rollout", overlay(explanation.pixels, explanation.rollout)),
@@ -132,10 +133,6 @@ def _show(axes: Axes, picture: UInt8[np.ndarray, "height width 3"]) -> None:
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set(color=style.RULE, linewidth=0.8)
-
-
-def _name(classes: Sequence[str], number: int) -> str:
-    return classes[number] if classes else f"class {number}"
 
 
 def _colour(pixels: UInt8[Tensor, "channels height width"]) -> UInt8[np.ndarray, "height width 3"]:

@@ -14,6 +14,7 @@ from triptych.errors import UserError
 from triptych.schema import register
 from triptych.schema.check import documented, nodes, text_keys
 from triptych.schema.option import Documented, near
+from triptych.schema.roots import shorthand
 
 _WIDTH = 100
 
@@ -56,7 +57,7 @@ def manual(words: list[str]) -> str:
         close = near(task, list(groups.tasks()))
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no task {task!r}.{hint} The tasks are {', '.join(groups.tasks())}")
-    overrides = as_typed([key for key in keys if "=" in key], text_keys())
+    overrides = as_typed([key for key in keys if "=" in key], text_keys(), shorthand(task))
     try:
         config = messages.compose_plain(task, overrides)
     except messages.COMPOSITION_ERRORS as error:
@@ -83,7 +84,7 @@ def _groups_of(task: str, config: DictConfig) -> list[str]:
     """The groups that a task chooses from: those of its settings, and `experiment` where its file names it."""
     with_experiment = re.search(r"^ +- experiment:", groups.task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
     outer = {*map(str, config), *(["experiment"] if with_experiment else [])}
-    return [group for group in groups.groups() if group.partition("/")[0] in outer]
+    return [group for group in groups.groups() if group.partition("/")[0] in outer - shorthand(task)]
 
 
 def _key_page(task: str, key: str, config: DictConfig) -> str:
@@ -92,7 +93,7 @@ def _key_page(task: str, key: str, config: DictConfig) -> str:
     if key in fields:
         return _field_page(fields[key], config)
     group = key.replace(".", "/")
-    if group in groups.groups():
+    if group in groups.groups() and key not in shorthand(task):
         chosen = nodes(config).get(key)
         about = (chosen.__doc__ or "").strip().splitlines()[0] if chosen else ""
         inside = [

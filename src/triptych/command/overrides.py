@@ -28,10 +28,13 @@ def quote(value: str) -> str:
     return "'" + escaped + "\\" * trailing + "'"
 
 
-def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
+def as_typed(
+    arguments: list[str], text_keys: frozenset[str], shorthand: frozenset[str] = frozenset()
+) -> list[str]:
     """Hydra's form of the overrides in `arguments`; flags (`-m`, `--cfg`) pass through.
 
-    `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep.
+    `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep;
+    `KEY=PATH` means `KEY.path=PATH` for each key in `shorthand`.
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     overrides, flags = [], []
@@ -39,9 +42,14 @@ def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
         if argument.startswith("-") or last in _WITH_VALUE:
             flags.append(argument)
         else:
-            overrides.append(_override(argument, text_keys, sweep))
+            overrides.append(_override(_written_out(argument, shorthand), text_keys, sweep))
     # Hydra's parser wants the overrides side by side.
     return [*_without_default_experiment(overrides), *flags]
+
+
+def _written_out(argument: str, shorthand: frozenset[str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{key}.path={value}" if equals and key.lstrip("+") in shorthand else argument
 
 
 def _without_default_experiment(overrides: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from triptych.command.overrides import as_typed
 from triptych.errors import TrainingFault, UserError
 from triptych.schema import register
 from triptych.schema.check import check, text_keys
+from triptych.schema.roots import shorthand
 
 STOPPED_BY_INTERRUPT = 130
 STOPPED = (STOPPED_BY_INTERRUPT, 143)
@@ -43,7 +44,7 @@ def _run(task: str, arguments: list[str]) -> int:
     import hydra
 
     register()
-    overrides = as_typed(arguments, text_keys())
+    overrides = as_typed(arguments, text_keys(), shorthand(task))
     body = _task_body(groups.tasks()[task])
     if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
         flags = [override for override in overrides if override.startswith("-")]

@@ -1,6 +1,8 @@
 """Run directories: `outputs/TASK/NAME/DATE_TIME/`."""
 
 import difflib
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +23,14 @@ class RunDirectory:
     """The checkpoint to go on from where the user named one; None for the last one."""
 
     @classmethod
-    def create(cls, base: Path | str, task: str, name: str, now: datetime | None = None) -> "RunDirectory":
+    def create(
+        cls,
+        base: Path | str,
+        task: str,
+        name: str,
+        now: datetime | None = None,
+        folders: Sequence[str] = (FOLDER, "plots"),
+    ) -> "RunDirectory":
         """Make `base/task/name/DATE_TIME/`; two jobs that start in the same second each get their own.
 
         Args:
@@ -29,6 +38,7 @@ class RunDirectory:
             task: the task's name, one path component.
             name: the run's name, one path component.
             now: time of the start; the present if not given.
+            folders: made inside it.
 
         Raises:
             UserError: a name is no single path component, or the folder cannot be made.
@@ -43,8 +53,8 @@ class RunDirectory:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             path = _make_unique(parent, stamp)
-            (path / "checkpoints").mkdir()
-            (path / "plots").mkdir()
+            for folder in folders:
+                (path / folder).mkdir()
         except OSError as error:
             raise UserError(
                 f"No run directory can be made in '{parent}': {error.strerror}. "
@@ -71,6 +81,25 @@ class RunDirectory:
         if not (path / "config.yaml").is_file():
             raise UserError(f"'{path}' is not a run directory: it has no config.yaml." + _suggest(path))
         return cls(path)
+
+    @classmethod
+    def around(cls, checkpoint: Path | str) -> "RunDirectory | None":
+        """The run directory that a checkpoint lies in, or that the path itself is; None where there is none."""
+        path = Path(checkpoint).resolve()
+        for folder in (path, *path.parents[:2]):
+            if (folder / "config.yaml").is_file() and (folder / FOLDER).is_dir():
+                return cls(folder)
+        return None
+
+    def discard(self, base: Path) -> None:
+        """Take away the directory of a run that never began, and the folders above it, up to `base`, that held
+        nothing else.
+        """
+        shutil.rmtree(self.path)
+        for folder in (self.path.parent, self.path.parent.parent, base):
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
 
     @property
     def config(self) -> Path:

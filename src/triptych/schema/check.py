@@ -54,10 +54,12 @@ def check(config: DictConfig) -> None:
 @cache
 def text_keys() -> frozenset[str]:
     """Dotted keys of fields that hold text, wherever they may stand in the configuration."""
-    kinds: dict[str, tuple[type, ...]] = {"": tuple(ROOTS.values()), **PLACES}
+    kinds: list[tuple[str, type]] = [(place, kind) for place, alternatives in PLACES.items() for kind in alternatives]
+    for root in ROOTS.values():
+        nested = [(item.name, item.type) for item in dataclasses.fields(root)]
+        kinds += [("", root), *((name, kind) for name, kind in nested if dataclasses.is_dataclass(kind))]
     found = set()
-    for place, alternatives in kinds.items():
-        for kind in alternatives:
-            fields = documented_fields(kind, f"{place}." if place else "")
-            found |= {key for key, field in fields.items() if field.type in ("str", "str | None")}
+    for place, kind in kinds:
+        fields = documented_fields(kind, f"{place}." if place else "")
+        found |= {key for key, field in fields.items() if field.type in ("str", "str | None")}
     return frozenset(found)

@@ -1,7 +1,18 @@
 """The dataclass behind the configuration of each task: tasks/NAME.py and conf/NAME.yaml go with it."""
 
+import dataclasses
+from functools import cache
 from typing import Any
 
+from triptych.schema.attention import Attention
+from triptych.schema.evaluate import Given
+from triptych.schema.export import Export
 from triptych.schema.run import Train
 
-ROOTS: dict[str, type[Any]] = {"train": Train}
+ROOTS: dict[str, type[Any]] = {"attention": Attention, "export": Export, "train": Train}
+
+
+@cache
+def shorthand(task: str) -> frozenset[str]:
+    """Keys of a task of which `KEY=PATH` is short for `KEY.path=PATH`."""
+    return frozenset(item.name for item in dataclasses.fields(ROOTS[task]) if item.type is Given)
