@@ -39,13 +39,16 @@ def look(config: DictConfig) -> int:
         raise UserError(f"{given.path} holds a {type(model).__name__}, but attention is shown of a Classifier")
     if settings["device"]["threads"]:
         torch.set_num_threads(settings["device"]["threads"])
-    model.to(device_of(settings["device"]["accelerator"]))
+    device = device_of(settings["device"]["accelerator"])
+    model.to(device)
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(settings["device"]["precision"])
     classes, multi_label = given.classes or [], _multi_label(given)
     target = None if config.target is None else class_number(config.target, classes, model.num_classes)
     pictures = _read(files, model.preprocess)
 
     def explained(picture: Tensor) -> Explanation:
-        return explain(model, picture, target, multi_label, config.fusion, config.discard)
+        with torch.autocast(device.type, half, enabled=half is not None):
+            return explain(model, picture, target, multi_label, config.fusion, config.discard)
 
     first = explained(pictures[0][1])  # a model without attention is found out before anything is written
     source = RunDirectory.around(given.path)
