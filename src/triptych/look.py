@@ -109,7 +109,8 @@ def _read(files: list[Path], preprocess: Preprocess) -> list[tuple[Path, Tensor]
 def _said(found: Explanation, classes: list[str]) -> str:
     shares, numbers = found.probabilities.topk(min(_TOP, len(found.probabilities)))
     likely = ", ".join(
-        f"{class_name(classes, number)} {share:.1%}" for share, number in zip(shares.tolist(), numbers.tolist(), strict=True)
+        f"{class_name(classes, number)} {share:.1%}"
+        for share, number in zip(shares.tolist(), numbers.tolist(), strict=True)
     )
     asked = "" if found.target == int(numbers[0]) else f"  (shown: {class_name(classes, found.target)})"
     return likely + asked

@@ -69,11 +69,15 @@ def mixed_images() -> list[Tensor]:
     return [torch.randn(3, *size, generator=generator) for size in SIZES]
 
 
+def blocks_of(model: Classifier) -> list[Any]:
+    return list(model.tower.stack.blocks)
+
+
 def explicit(model: Classifier, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
     """Each layer's (heads, tokens, tokens), and the pool's (heads, patches), written out for one image."""
     x, layout = model.tower.embed(image[None])
     maps = []
-    for block in model.tower.stack.blocks:
+    for block in blocks_of(model):
         mixer: Any = block.mixer
         q, k, _ = (part.unflatten(-1, (-1, mixer.head_dim)) for part in mixer.qkv.parts(block.mixer_norm(x)))
         if mixer.query_norm is not None:
@@ -158,13 +162,13 @@ def gradients_written_out(model: Classifier, image: Tensor, target: int) -> Tens
     """The relevance by Chefer et al. from a forward pass of our own, in which the weights are leaves."""
     x, layout = model.tower.embed(image[None])
     leaves = []
-    for block in model.tower.stack.blocks:
+    for block in blocks_of(model):
         mixer: Any = block.mixer
         q, k, v = (p.unflatten(-1, (4, 4)).transpose(1, 2) for p in mixer.qkv.parts(block.mixer_norm(x)))
         weights = (q @ k.transpose(2, 3) / 2).softmax(-1)
         leaves.append(weights)
         x = x + mixer.out((weights @ v).transpose(1, 2).flatten(2))
-        x = x + block.feedforward(block.feedforward_norm(x))
+        x = block.transform(x, layout) + x
     logits = model.head(model.tower.pool(model.tower.stack.norm(x), layout))
     grads = torch.autograd.grad(logits[0, target], leaves)
     total = torch.eye(x.shape[1])

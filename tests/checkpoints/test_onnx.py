@@ -148,7 +148,9 @@ def test_normalised_floats_and_one_size_for_those_who_want_them(tmp_path: Path) 
     images = torch.randn(6, 1, 16, 16)
     with torch.no_grad():
         wanted = model(images).numpy()
-    np.testing.assert_allclose(np.asarray(session.run(None, {"image": images.numpy()})[0]), wanted, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(
+        np.asarray(session.run(None, {"image": images.numpy()})[0]), wanted, rtol=1e-4, atol=2e-5
+    )
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -188,7 +190,7 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         save_onnx(make(), tmp_path / "model.onnx")
     with pytest.raises(UserError, match="only a Classifier can be written as ONNX, not a Linear"):
         save_onnx(nn.Linear(2, 2), tmp_path / "out")
-    with pytest.raises(UserError, match="format is 'onx'; triptych.export writes 'triptych', 'timm' or 'onnx'"):
+    with pytest.raises(UserError, match=r"format is 'onx'; triptych\.export writes 'triptych', 'timm' or 'onnx'"):
         triptych.export(make(), tmp_path / "out", format="onx")
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # what an import then finds is that there is none
     with pytest.raises(UserError, match=r"needs onnxscript, which is not installed: .*'triptych\[onnx\]'"):

@@ -1,6 +1,7 @@
 """A watched module attends explicitly, with the same result; everything else stays as it is."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_weights_are_the_softmax_and_the_output_stays(
     seen = watch.seen["mixer"]
     assert seen.layout is layout
     ends = torch.tensor([0, *lengths]).cumsum(0).tolist()
-    for place, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
+    for place, (start, end) in enumerate(pairwise(ends)):
         wanted = expected_weights(mixer, x[start:end], turns and turns.map(lambda t: t[start:end]), causal)  # noqa: B023
         if layout.groups:
             of_length = [each for each, group in zip(seen.weights, layout.groups, strict=True)

@@ -58,7 +58,9 @@ def attention_rollout(
     tower = tower_of(model)
     with watched(model, images, layer_numbers(tower, None), FUSIONS[fusion]) as (_, watch):
         layers, pool = _kept(tower, watch.seen)
-    rolled = [_roll([layer[place] for layer in layers], tower.prefix, residual, discard) for place in range(len(images))]
+    rolled = [
+        _roll([layer[place] for layer in layers], tower.prefix, residual, discard) for place in range(len(images))
+    ]
     return _read(tower, images, rolled, pool)
 
 

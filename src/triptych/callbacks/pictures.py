@@ -144,9 +144,7 @@ class RunPictures(Callback):
         write_atomic(self._run.report, page)
 
 
-def _draw_attention(
-    objective: LightningModule, results: ClassificationResults, image_of: ImageOf, plots: Path
-) -> None:
+def _draw_attention(objective: LightningModule, results: ClassificationResults, image_of: ImageOf, plots: Path) -> None:
     """Some pictures, spread evenly over the validation set, under the attention of the model to them."""
     model = getattr(objective, "model", None)
     if not isinstance(model, Classifier):

@@ -29,32 +29,31 @@ class OnnxCheck:
     """How an exported graph compares with the model it was made of, both on this machine's CPU.
 
     ``shapes``: the inputs tried. ``difference``: the largest absolute difference of a logit. ``milliseconds`` and
-    ``model_milliseconds``: the median time of one image in onnxruntime and in PyTorch.
+    ``model_milliseconds``: the median time of one image in onnxruntime and in PyTorch, with as many ``threads`` each.
     """
 
     shapes: list[tuple[int, ...]]
     difference: float
     milliseconds: float
     model_milliseconds: float
+    threads: int
     runtime: str
 
     def __str__(self) -> str:
         tried = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
         return (
             f"onnxruntime {self.runtime} agrees with PyTorch to {self.difference:.1e} at {tried}; one image takes "
-            f"{self.milliseconds:.2f} ms ({self.model_milliseconds:.2f} ms in PyTorch)"
+            f"{self.milliseconds:.2f} ms ({self.model_milliseconds:.2f} ms in PyTorch) with {self.threads} CPU threads"
         )
 
 
-def save_onnx(
-    model: nn.Module, path: str | Path, normalise: bool = True, dynamic_size: bool = True
-) -> OnnxCheck:
+def save_onnx(model: nn.Module, path: str | Path, normalise: bool = True, dynamic_size: bool = True) -> OnnxCheck:
     """Writes a classifier as a new folder with ``model.onnx`` and ``config.json``, checked against onnxruntime.
 
     The graph takes ``image`` ``(batch, channels, height, width)`` and gives ``logits`` ``(batch, classes)``. Batch and,
     with ``dynamic_size``, height and width are free, as long as patches cover the image; positions are resampled in the
-    graph. With ``normalise`` it takes uint8 pixels of the size that the preprocess says, else float32 that is normalised
-    already. Classes and preprocess are in the graph's metadata, and in ``config.json``.
+    graph. With ``normalise`` it takes uint8 pixels of the size that the preprocess says, else float32 that is
+    normalised already. Classes and preprocess are in the graph's metadata, and in ``config.json``.
 
     Raises:
         UserError: the extra `onnx` is missing, `path` exists or names a file, the model is no classifier or has no form
@@ -62,7 +61,9 @@ def save_onnx(
     """
     path = Path(path)
     if path.suffix == ".onnx":
-        raise UserError(f"{path} names a file, but a folder is written ({GRAPH} and {CONFIG}): say {path.with_suffix('')}")
+        raise UserError(
+            f"{path} names a file, but a folder is written ({GRAPH} and {CONFIG}): say {path.with_suffix('')}"
+        )
     if not isinstance(model, Classifier):
         raise UserError(f"only a Classifier can be written as ONNX, not a {type(model).__name__}")
     require_packages()
@@ -95,7 +96,9 @@ def _check(portable: Portable, file: Path, dynamic_size: bool) -> OnnxCheck:
     """Raises UserError where a logit differs by more than `TOLERANCE` (of the largest logit, if that is above 1)."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()  # as many as PyTorch, for times that can be compared
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     own = portable.grid
     grids = [own, (own[0] + 2, max(1, own[1] - 1))] if dynamic_size else [own]
     shapes, worst = [], 0.0
@@ -111,15 +114,15 @@ def _check(portable: Portable, file: Path, dynamic_size: bool) -> OnnxCheck:
                 difference = float(np.abs(wanted - got).max()) if wanted.shape == got.shape else float("inf")
                 if not difference <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
                     raise UserError(
-                        f"the ONNX graph was not kept: for an input of {tuple(example.shape)}, onnxruntime and the model "
-                        f"differ by {difference:.1e} in a logit, and at most {TOLERANCE:.0e} is taken. Please report this "
-                        "model; format=triptych keeps its weights"
+                        f"the ONNX graph was not kept: for an input of {tuple(example.shape)}, onnxruntime and the "
+                        f"model differ by {difference:.1e} in a logit, and at most {TOLERANCE:.0e} is taken. Please "
+                        "report this model; format=triptych keeps its weights"
                     )
                 shapes.append(tuple(example.shape))
                 worst = max(worst, difference)
         one = portable.example(1, own)
         times = _milliseconds(lambda: run(one)), _milliseconds(lambda: portable(one))
-    return OnnxCheck(shapes, worst, *times, onnxruntime.__version__)
+    return OnnxCheck(shapes, worst, *times, torch.get_num_threads(), onnxruntime.__version__)
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

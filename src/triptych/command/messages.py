@@ -22,7 +22,8 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
     if "Unexpected type for root: NoneType" in text:
         return _key_of_nothing(task, overrides)
     if found := re.search(r"Missing mandatory value: (\S+)", text):
-        return f"{found[1]} is not set: give {found[1]}=... (`triptych help {task} {found[1]}` says what it is)"
+        key = getattr(error, "full_key", None) or found[1]
+        return f"{key} is not set: give {key}=... (`triptych help {task} {key}` says what it is)"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(str(error.missing_cfg_file))
     if found := re.search(r"Could not override '([^']+)'\.", text):

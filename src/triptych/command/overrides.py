@@ -28,9 +28,7 @@ def quote(value: str) -> str:
     return "'" + escaped + "\\" * trailing + "'"
 
 
-def as_typed(
-    arguments: list[str], text_keys: frozenset[str], shorthand: frozenset[str] = frozenset()
-) -> list[str]:
+def as_typed(arguments: list[str], text_keys: frozenset[str], shorthand: frozenset[str] = frozenset()) -> list[str]:
     """Hydra's form of the overrides in `arguments`; flags (`-m`, `--cfg`) pass through.
 
     `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep;

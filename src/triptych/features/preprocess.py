@@ -70,7 +70,8 @@ class Preprocess:
                 raise ValueError(f"Preprocessing takes uint8 pixels (0 to 255), not {image.dtype}.")
             have = (image.shape[-2], image.shape[-1])
         # A PIL image is resized by PIL and a tensor by torchvision, which differ in the last digit, as they do in timm.
-        cut: Any = TF.resize(image, self._resized(have), InterpolationMode(self.interpolation), antialias=True)
+        picture: Any = image
+        cut = TF.resize(picture, self._resized(have), InterpolationMode(self.interpolation), antialias=True)
         if self.mode == "border":
             cut = self._pad(cut)
         cut = TF.center_crop(cut, list(self.image_size))

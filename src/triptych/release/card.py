@@ -1,4 +1,7 @@
-"""The model card: a README.md beside the weights. Every number in it was read from the run; what is not known is not said."""
+"""The model card: a README.md beside the weights.
+
+Every number in it was read from the run; what is not known is not said.
+"""
 
 import json
 from typing import Any
@@ -39,7 +42,9 @@ def build_card(facts: Facts, format: str, extra: str = "") -> str:
             f"{fence}yaml\n{facts.config_text.strip()}\n{fence}\n\n</details>"
         )
     else:
-        sections.append("No run directory came with these weights: nothing is known here of data, training and results.")
+        sections.append(
+            "No run directory came with these weights: nothing is known here of data, training and results."
+        )
     return "\n\n".join(sections) + "\n"
 
 
@@ -122,7 +127,7 @@ def _results(facts: Facts) -> list[str]:
     sections = []
     if rows:
         sections.append(
-            f"## Results\n\nWhat the run logged at step {facts.step:,}, from which these weights are:\n\n"
+            f"## Results\n\nWhat the run logged at step {facts.step:,}, the step of these weights:\n\n"
             + _table(["set", "images", "metric", "value"], rows)
         )
         if facts.config.get("ema") and not facts.averaged:
@@ -191,7 +196,7 @@ def _code(text: str) -> str:
 def _plain(text: str) -> str:
     """A name as a name: no markup, on one line."""
     one_line = " ".join(str(text).split())
-    return "".join(f"\\{letter}" if letter in "\\|<>*_`[]#" else letter for letter in one_line)
+    return "".join(f"\\{letter}" if letter in "\\|<>*`[]#" else letter for letter in one_line)
 
 
 def _share(share: float | None) -> str:

@@ -83,5 +83,7 @@ def _licences(root: str | None) -> list[tuple[str, str]]:
     for file in sorted(Path(root).iterdir()):
         if file.is_file() and file.name.lower().startswith(_LICENCES):
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            found.append((file.name, next((line.strip("# *=-\t") for line in lines if any(map(str.isalpha, line))), "")))
+            found.append(
+                (file.name, next((line.strip("# *=-\t") for line in lines if any(map(str.isalpha, line))), ""))
+            )
     return found
