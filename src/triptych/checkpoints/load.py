@@ -58,12 +58,17 @@ def export(model: nn.Module, path: str | Path, format: str = "triptych") -> None
     """Write a model's weights as a new folder, so that what reads the format finds no missing or unexpected key.
 
     "triptych" needs to know how the model was made: its `config` (`{"model": config with _target_, ...}`), which
-    `load` sets.
+    `load` sets. "timm" is for timm's hub reader. "onnx" is a graph that takes uint8 pixels of any size, checked against
+    onnxruntime; `triptych.checkpoints.onnx.save_onnx` has its settings.
 
     Raises:
         UserError: an unknown format, a model without a form in it, `path` exists, or the save failed.
     """
-    if format == "timm":
+    if format == "onnx":
+        from triptych.checkpoints.onnx import save_onnx
+
+        save_onnx(model, path)
+    elif format == "timm":
         from triptych.checkpoints.timm import save_timm
 
         save_timm(model, Path(path))
@@ -76,7 +81,7 @@ def export(model: nn.Module, path: str | Path, format: str = "triptych") -> None
         state = {f"{PREFIX}{name}": tensor for name, tensor in model.state_dict().items()}
         write_checkpoint(Path(path), {"state_dict": state, "triptych": {"config": config}})
     else:
-        raise UserError(f"format is {format!r}; triptych.export writes 'triptych' or 'timm'")
+        raise UserError(f"format is {format!r}; triptych.export writes 'triptych', 'timm' or 'onnx'")
 
 
 def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[str, ...]) -> nn.Module:

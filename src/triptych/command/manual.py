@@ -70,10 +70,9 @@ def _task_page(task: str, config: DictConfig) -> str:
         _summary(groups.tasks()[task]),
         "",
         f"usage: triptych {task} [key=value ...]",
-        "",
-        "Groups (GROUP=CHOICE):",
     ]
-    lines += _table((group, ", ".join(groups.choices(group))) for group in _groups_of(task))
+    if chosen := _groups_of(task):
+        lines += ["", "Groups (GROUP=CHOICE):", *_table((group, ", ".join(groups.choices(group))) for group in chosen)]
     lines += ["", f"Settings and their defaults (`triptych help {task} KEY` tells more):"]
     lines += _table((f"{key}={_default(config, key)}", field.help) for key, field in documented(config).items())
     return "\n".join(lines)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from triptych.nn.attention import attend_rows
 from triptych.nn.feedforward import GELUFeedForward
 from triptych.nn.layout import SequenceLayout
 from triptych.nn.linear import FusedLinear, Linear
@@ -97,11 +97,11 @@ class AttentionPool(Pool):
     def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
         # With one query a sequence attention is a sliver of the work, so packed sequences take the padded route too.
         content = (layout.unpack(x) if layout.packed else x)[:, layout.prefix :]
-        mask = None if layout.sizes is None else layout.real_tokens()[:, None, None, layout.prefix :]
-        query = self.query(self.latent).expand(layout.batch, -1, -1)
-        key, value = self.key_value.parts(content)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        y = self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2)[:, 0])
+        mask = None if layout.sizes is None else layout.real_tokens()[:, layout.prefix :]
+        latent = self.query(self.latent).expand(layout.batch, -1, -1)
+        parts = (latent, *self.key_value.parts(content))
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)
+        y = self.out(attend_rows(query, key, value, key_mask=mask).flatten(-2)[:, 0])
         return self.norm(y + self.feedforward(self.feedforward_norm(y)))
 
 

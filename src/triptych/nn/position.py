@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from triptych.nn.layout import Rotary
+from triptych.nn.resample import resampling_matrix
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class LearnedPosition(Position):
         self.prefix_places = nn.Parameter(torch.zeros(tokens.prefix, tokens.dim)) if with_prefix else None
 
     def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
-        if grid == self.built_grid:
+        # An exported graph takes every grid by the same road: at this one, the matrices are the identity.
+        if not torch.compiler.is_exporting() and grid == self.built_grid:
             return self.places
         return resample_grid(self.places, self.built_grid, grid, self.interpolation, self.antialias)
 
@@ -198,16 +199,18 @@ def resample_grid(
     interpolation: str = "bicubic",
     antialias: bool = True,
 ) -> Float[Tensor, "tokens dim"]:
-    """A table of positions on grid ``old`` read off at grid ``new`` (one axis counts as a single row). Interpolates
-    in float32 and returns the table's own type.
+    """A table of positions on grid ``old`` read off at grid ``new``: in float32, returned in the table's own type.
+
+    What `torch.nn.functional.interpolate` gives (with ``align_corners=False``), as one matrix for each axis: plain
+    products, which also hold in an exported graph whose sizes are not known yet.
     """
     if len(old) != len(new):
         raise ValueError(f"A grid of {len(new)} axes meets positions built for {len(old)} axes.")
-    rows, columns = old if len(old) == 2 else (1, *old)
-    target = new if len(new) == 2 else (1, *new)
-    picture = table.float().T.reshape(1, -1, rows, columns)
-    resized = F.interpolate(picture, size=target, mode=interpolation, antialias=antialias)
-    return resized.flatten(2)[0].T.to(table.dtype)
+    resized = table.float().unflatten(0, old)
+    for axis, (then, now) in enumerate(zip(old, new, strict=True)):
+        matrix = resampling_matrix(then, now, interpolation, antialias, table.device)
+        resized = (matrix @ resized.movedim(axis, -2)).movedim(-2, axis)
+    return resized.flatten(0, -2).to(table.dtype)
 
 
 def _check_width(name: str, width: int, multiple: int) -> None:

@@ -118,6 +118,11 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def classes(self) -> Path:
+        """How well each class was told in the last validation, as CSV."""
+        return self.path / "classes.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints, with `last` and `best`."""
         return self.path / "checkpoints"

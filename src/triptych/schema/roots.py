@@ -4,11 +4,20 @@ import dataclasses
 from functools import cache
 from typing import Any
 
+from triptych.schema.attention import Attention
 from triptych.schema.evaluate import Evaluate, Given, Predict
+from triptych.schema.export import Export
 from triptych.schema.finetune import Finetune
 from triptych.schema.run import Train
 
-ROOTS: dict[str, type[Any]] = {"evaluate": Evaluate, "finetune": Finetune, "predict": Predict, "train": Train}
+ROOTS: dict[str, type[Any]] = {
+    "attention": Attention,
+    "evaluate": Evaluate,
+    "export": Export,
+    "finetune": Finetune,
+    "predict": Predict,
+    "train": Train,
+}
 
 
 @cache

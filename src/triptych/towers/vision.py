@@ -94,10 +94,10 @@ class VisionTower(nn.Module):
         patches, grid = self.patch.cut(images)
         kept = self.patch_dropout(patches)
         x, rotary = self._place(patches, grid, kept)
-        layout = SequenceLayout.dense(len(x), x.shape[1] + self.prefix, prefix=self.prefix, device=x.device)
+        layout = SequenceLayout.dense(x.shape[0], x.shape[1] + self.prefix, prefix=self.prefix, device=x.device)
         prefix = self._prefix_tokens()
         if prefix is not None:
-            x = torch.cat([prefix.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([prefix.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
         return x, layout.with_rotary(self._with_still_prefix(rotary))
 
     def _place(
