@@ -34,6 +34,7 @@ from triptych.features.preprocess import Preprocess
 from triptych.heap import keep_freed_memory
 from triptych.objectives.base import Objective
 from triptych.rundir import Masking, RunDirectory, RunLog
+from triptych.schema.model import takes_channels
 from triptych.weights import start_from
 
 log = logging.getLogger("triptych.run")
@@ -129,8 +130,7 @@ class _Run:
     def _model(self) -> nn.Module:
         config = self.settings["model"]
         wanted = {"num_classes": len(self.data.classes), "channels": self.data.channels}
-        patch = config.get("tower", {}).get("patch", {})
-        for place, key, what in ((config, "num_classes", "classes"), (patch, "channels", "channels")):
+        for place, key, what in ((config, "num_classes", "classes"), (takes_channels(config), "channels", "channels")):
             if place.get(key) is None:
                 place[key] = wanted[key]
             elif place[key] != wanted[key]:

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from triptych.nn.attention import rotate
+from triptych.nn.coordinates import centre_aligned, corner_aligned, unit_centred, unscaled
 from triptych.nn.position import (
     LearnedPosition,
     LearnedRotaryPosition,
@@ -14,7 +15,6 @@ from triptych.nn.position import (
     RotaryPosition,
     SinusoidalPosition,
     TokenGrid,
-    grid_coordinates,
     resample_grid,
 )
 
@@ -50,8 +50,8 @@ def test_resampling_keeps_a_constant_and_a_gradient_flows() -> None:
 
 
 def test_coordinates_of_another_grid_cover_the_same_image() -> None:
-    assert grid_coordinates((2, 3), (2, 3), CPU).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
-    assert grid_coordinates((4,), (2,), CPU).flatten().tolist() == [-0.25, 0.25, 0.75, 1.25]
+    assert centre_aligned((2, 3), (2, 3), CPU).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert centre_aligned((4,), (2,), CPU).flatten().tolist() == [-0.25, 0.25, 0.75, 1.25]
 
 
 def test_sinusoids_are_those_of_the_reference() -> None:
@@ -97,6 +97,6 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"dim is 6.*multiple of 4"):
         SinusoidalPosition(TokenGrid(6, (4, 4)))
     with pytest.raises(ValueError, match="1 axes"):
-        grid_coordinates((4,), (4, 4), CPU)
+        centre_aligned((4,), (4, 4), CPU)
     nothing = NoPosition(TokenGrid(8, (4, 4)))
     assert nothing.table((4, 4), CPU) is nothing.prefix_table() is nothing.rotary((4, 4), CPU) is None

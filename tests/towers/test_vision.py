@@ -117,8 +117,11 @@ def test_state_dict_round_trip_and_head_reset() -> None:
     assert model.num_classes == 9
     assert model(images).shape == (2, 9)
     assert torch.equal(model.embed(images), embedding)
-    with pytest.raises(ValueError, match="num_classes is 0"):
-        model.reset_head(0)
+    model.reset_head(0)
+    assert model.num_classes == 0
+    assert torch.equal(model(images), embedding)
+    with pytest.raises(ValueError, match="num_classes is -1"):
+        model.reset_head(-1)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
