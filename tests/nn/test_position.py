@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from triptych.nn.attention import rotate
-from triptych.nn.coordinates import centre_aligned, corner_aligned, unit_centred, unscaled
+from triptych.nn.coordinates import centre_aligned
 from triptych.nn.position import (
     LearnedPosition,
     LearnedRotaryPosition,

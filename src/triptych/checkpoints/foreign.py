@@ -33,6 +33,8 @@ class Described:
     rules: list[Rule]
     preprocess: dict[str, Any]
     classes: list[str] | None = None
+    unread: tuple[str, ...] = ()
+    """Weights that no output which we compute depends on, such as the mask of pre-training."""
 
 
 def part(target: str, **settings: Any) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def assemble(described: Described, state: Mapping[str, Tensor], source: Path, nu
     """
     model = build(described.model, MODEL_PACKAGES)
     assert isinstance(model, Classifier)
-    own = import_state(described.rules, state)
+    own = import_state(described.rules, {key: state[key] for key in state if key not in described.unread})
     check_keys(own, model.state_dict(), str(source))
     model.load_state_dict(own)
     config: dict[str, Any] = {"model": described.model, "preprocess": described.preprocess}

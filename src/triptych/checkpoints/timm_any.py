@@ -18,7 +18,7 @@ def any_config(model: Classifier) -> tuple[dict[str, Any], dict[str, Tensor]]:
     tower = model.tower
     assert isinstance(tower, TimmTower)
     theirs: Any = create(tower.name, model.num_classes, pretrained=False, **tower.arguments)
-    state = {name: tensor for name, tensor in tower.model.state_dict().items()}
+    state = dict(tower.model.state_dict())
     if model.num_classes:
         classifier = theirs.pretrained_cfg.get("classifier")
         parts = dict(theirs.named_modules())

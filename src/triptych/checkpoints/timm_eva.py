@@ -145,8 +145,8 @@ def _position(name: str, arguments: Mapping[str, Any], embed_prefix: bool | None
     kind, reference = arguments["rope_type"], arguments.get("ref_feat_shape")
     if kind not in COORDINATES:
         raise UserError(
-            f"The timm model {name} has rope_type={kind!r}; Triptych reads {' and '.join(COORDINATES)}, whose angles are "
-            "the same in all blocks."
+            f"The timm model {name} has rope_type={kind!r}; Triptych reads {' and '.join(COORDINATES)}, "
+            "whose angles are the same in all blocks."
         )
     coordinates = COORDINATES[kind] if kind == "dinov3" or reference is not None else "unscaled"
     settings = {

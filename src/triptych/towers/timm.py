@@ -19,8 +19,8 @@ class TimmTower(nn.Module):
 
     ``name`` is an architecture as ``timm.list_models()`` has them, with the tag of its weights or without.
     ``image_size`` is in pixels, one number or (height, width). With ``pretrained`` the weights of that name are taken
-    from timm's cache, or fetched from its hub; otherwise nothing is fetched. ``stochastic_depth``, ``dropout``: see timm's
-    ``drop_path_rate`` and ``drop_rate``; None leaves them as the architecture has them.
+    from timm's cache, or fetched from its hub; otherwise nothing is fetched. ``stochastic_depth``, ``dropout``: see
+    timm's ``drop_path_rate`` and ``drop_rate``; None leaves them as the architecture has them.
 
     Raises UserError where timm knows no such architecture, or it takes no images of that size or number of channels.
     """
