@@ -11,8 +11,10 @@ from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint
 from triptych.checkpoints.format import PREFIX, read_config, read_weights, write_checkpoint
 from triptych.checkpoints.formats import FORMATS, recognised
 from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
+from triptych.checkpoints.resize import resized
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
+from triptych.nn.patch import Size
 
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 SUPPORTED = "a Triptych run directory (its checkpoints/best, else last), a Triptych checkpoint folder, " + ", ".join(
@@ -21,7 +23,12 @@ SUPPORTED = "a Triptych run directory (its checkpoints/best, else last), a Tript
 
 
 def load(
-    path: str | Path, num_classes: int | None = None, weights: str = "ema", allow: tuple[str, ...] = ()
+    path: str | Path,
+    num_classes: int | None = None,
+    weights: str = "ema",
+    allow: tuple[str, ...] = (),
+    image_size: Size | None = None,
+    patch_size: Size | None = None,
 ) -> nn.Module:
     """A model with its weights from a local checkpoint in any supported format, in evaluation mode, on CPU.
 
@@ -35,11 +42,20 @@ def load(
         weights: "ema" takes the moving average where the checkpoint has one, else the trained weights; "raw" takes
             the latter always.
         allow: packages of your own that the model's config may name besides.
+        image_size, patch_size: in pixels, one number or (height, width): other sizes than the saved ones, to which the
+            patch embedding (Beyer et al., 2023, "FlexiViT") and the positions are resampled for good. Without them a
+            vision tower takes images of other sizes too, its positions resampled for each batch.
 
     Raises:
         UserError: nothing there (a near miss is named), no supported format, a damaged or foreign checkpoint.
     """
-    path = Path(path)
+    model = _load(Path(path), num_classes, weights, allow)
+    if image_size is None and patch_size is None:
+        return model
+    return resized(model, image_size, patch_size, allow)
+
+
+def _load(path: Path, num_classes: int | None, weights: str, allow: tuple[str, ...]) -> nn.Module:
     if weights not in ("ema", "raw"):
         raise UserError(f"weights is {weights!r}; expected 'ema' or 'raw'")
     if not path.exists() and not path.is_symlink():
@@ -82,6 +98,9 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
     config = read_config(folder)
     if not isinstance(config.get("model"), dict):
         raise UserError(f"{folder} does not say which model it holds: its config.json has no 'model'")
+    tower = config["model"].get("tower")
+    if isinstance(tower, dict) and tower.get("pretrained"):
+        tower["pretrained"] = False  # its weights are here; nothing is fetched to be overwritten
     built = build(config["model"], (*MODEL_PACKAGES, *allow))
     if not isinstance(built, nn.Module):
         raise UserError(f"the config.json of {folder} describes a {type(built).__name__}, not a model")

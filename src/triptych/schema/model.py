@@ -169,7 +169,7 @@ class RotaryPosition(Part):
     _target_: str = "triptych.nn.position.RotaryPosition"
     _partial_: bool = True
     base: float = option("longest wave over shortest", default=100.0, range=Range(above=1))
-    coordinates: Part = field(default_factory=CentreAligned)
+    coordinates: Part = field(default_factory=Part)
     reference: Any = option(_REFERENCE, default=None)
 
 
@@ -179,7 +179,7 @@ class LearnedRotaryPosition(LearnedPosition):
 
     _target_: str = "triptych.nn.position.LearnedRotaryPosition"
     base: float = option("longest wave over shortest of the angles", default=100.0, range=Range(above=1))
-    coordinates: Part = field(default_factory=CentreAligned)
+    coordinates: Part = field(default_factory=Part)
     reference: Any = option(_REFERENCE, default=None)
 
 
@@ -225,7 +225,7 @@ class AttentionPool(Part):
     _target_: str = "triptych.nn.pool.AttentionPool"
     _partial_: bool = True
     heads: int = option("attention heads; must divide `dim`", default=8, range=Range(least=1))
-    feedforward: Part = field(default_factory=Gelu)
+    feedforward: Part = field(default_factory=Part)
     norm_after: bool = option("normalise the embedding instead of all tokens", default=False)
 
 
