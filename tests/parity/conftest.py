@@ -15,6 +15,9 @@ def transformers() -> ModuleType:
     """The library. It imports torchaudio wherever there is one, even one built for another CUDA than torch, which
     cannot be imported; nothing here needs it.
     """
+    from transformers.utils import import_utils
+
+    import_utils.is_torchaudio_available.cache_clear()  # somebody else may have asked before
     modules: dict[str, Any] = sys.modules
     known = modules.get("torchaudio")
     modules["torchaudio"] = None

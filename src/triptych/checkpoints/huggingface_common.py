@@ -64,7 +64,14 @@ def pair(size: Any) -> list[int]:
 
 def depth_of(state: Mapping[str, Tensor], layers: str) -> int:
     """How many layers there are, by the numbers behind ``layers`` in the names."""
-    return 1 + max(int(name.removeprefix(layers).split(".")[0]) for name in state if name.startswith(layers))
+    return len({name.removeprefix(layers).split(".")[0] for name in state if name.startswith(layers)})
+
+
+def width_of(state: Mapping[str, Tensor], name: str, axis: int, source: str) -> int:
+    """One side of a weight. Raises UserError where there is none of that name."""
+    if name not in state:
+        raise UserError(f"The {source} model has no weight {name!r}, so it is not what its config.json says.")
+    return state[name].shape[axis]
 
 
 def feedforward_of(config: Mapping[str, Any], default: str, source: str, **settings: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from triptych.checkpoints.huggingface_common import (
     sizes,
     tokens,
     unread,
+    width_of,
 )
 from triptych.checkpoints.huggingface_preprocess import complete
 from triptych.checkpoints.remap import Rule, convolution, rename
@@ -64,10 +65,10 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor], preprocess:
             qkv_bias=f"{layer}.attention.attention.query.bias" in state,
         ),
         "feedforward": part(
-            "feedforward.SwiGLUFeedForward", hidden_dim=state[f"{layer}.mlp.weights_out.weight"].shape[1]
+            "feedforward.SwiGLUFeedForward", hidden_dim=width_of(state, f"{layer}.mlp.weights_out.weight", 1, kind)
         )
         if gated
-        else feedforward_of(config, "gelu", kind, hidden_dim=state[f"{layer}.mlp.fc1.weight"].shape[0]),
+        else feedforward_of(config, "gelu", kind, hidden_dim=width_of(state, f"{layer}.mlp.fc1.weight", 0, kind)),
         "norm": part("norm.LayerNorm", eps=float(config["layer_norm_eps"])),
         "position": part("position.LearnedPosition", embed_prefix=not with_registers, antialias=with_registers),
         "pool": part("pool.ClassTokenPool" if head is None else "pool.ClassMeanPool"),

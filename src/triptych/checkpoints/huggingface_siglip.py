@@ -21,6 +21,7 @@ from triptych.checkpoints.huggingface_common import (
     prefix_of,
     sizes,
     unread,
+    width_of,
 )
 from triptych.checkpoints.huggingface_preprocess import complete
 from triptych.checkpoints.remap import Rule, convolution, rename
@@ -51,7 +52,10 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor], preprocess:
     image_size = pair(config["image_size"])
     head = state.get("classifier.weight")
     feedforward = feedforward_of(
-        config, "gelu_pytorch_tanh", kind, hidden_dim=state[f"{prefix}encoder.layers.0.mlp.fc1.weight"].shape[0]
+        config,
+        "gelu_pytorch_tanh",
+        kind,
+        hidden_dim=width_of(state, f"{prefix}encoder.layers.0.mlp.fc1.weight", 0, kind),
     )
     pooled, heads = f"{prefix}head.probe" in state, int(config["num_attention_heads"])
     tower = {

@@ -22,6 +22,7 @@ from triptych.checkpoints.huggingface_common import (
     sizes,
     tokens,
     unread,
+    width_of,
 )
 from triptych.checkpoints.huggingface_preprocess import complete
 from triptych.checkpoints.remap import Rule, convolution, rename, reshape
@@ -56,7 +57,10 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor], preprocess:
             qkv_bias=f"{prefix}encoder.layer.0.attention.attention.query.bias" in state,
         ),
         "feedforward": feedforward_of(
-            config, "gelu", kind, hidden_dim=state[f"{prefix}encoder.layer.0.intermediate.dense.weight"].shape[0]
+            config,
+            "gelu",
+            kind,
+            hidden_dim=width_of(state, f"{prefix}encoder.layer.0.intermediate.dense.weight", 0, kind),
         ),
         "norm": part("norm.LayerNorm", eps=float(config["layer_norm_eps"])),
         "position": part("position.LearnedPosition", embed_prefix=True, antialias=False),

@@ -41,6 +41,7 @@ class TimmTower(nn.Module):
         self.model: Any = create(
             name, 0, pretrained, **self.arguments, **{k: v for k, v in rates.items() if v is not None}
         )
+        _check_patches(name, self.model, self.image_size)
         self.embedding_dim = int(self.model.head_hidden_size)
         self.dim = int(self.model.num_features)
         self._channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
@@ -82,9 +83,19 @@ def create(name: str, num_classes: int, pretrained: bool, **arguments: Any) -> n
     try:
         with torch.device("cpu"):
             return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **arguments)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError, OSError) as error:
         told = ", ".join(f"{key}={value}" for key, value in arguments.items())
         raise UserError(f"timm cannot build {name} with {told}: {error}") from error
+
+
+def _check_patches(name: str, model: Any, image_size: tuple[int, int]) -> None:
+    """Raises UserError where a network that cuts images into patches would leave a rest, which it only tells later."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if isinstance(patch, tuple) and any(side % part for side, part in zip(image_size, patch, strict=False)):
+        raise UserError(
+            f"{name} takes images in patches of {patch[0]} x {patch[1]} pixels, of which {image_size[0]} x "
+            f"{image_size[1]} is no multiple; choose another image_size."
+        )
 
 
 def _input_size(name: str, image_size: tuple[int, int]) -> dict[str, Any]:
