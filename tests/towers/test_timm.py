@@ -101,5 +101,5 @@ def test_mistakes_are_told() -> None:
         TimmTower("resnet19")
     with pytest.raises(UserError, match="patches of 16 x 16 pixels, of which 30 x 48 is no multiple"):
         TimmTower("test_vit", (30, 48))
-    with pytest.raises(UserError, match="timm cannot build resnet18 with img_size=64: .*img_size"):
+    with pytest.raises(UserError, match=r"timm cannot build resnet18 with img_size=64: .*img_size"):
         create("resnet18", 0, pretrained=False, img_size=64)
