@@ -30,6 +30,7 @@ from triptych.heap import keep_freed_memory
 from triptych.objectives.base import Objective
 from triptych.objectives.distillation import DistillationObjective
 from triptych.rundir import RunDirectory
+from triptych.schema.model import takes_channels
 from triptych.strategies import Full
 from triptych.weights import adapt_from, start_from
 
@@ -103,8 +104,7 @@ class Job:
     def _model(self) -> nn.Module:
         config = self.settings["model"]
         wanted = {"num_classes": len(self.data.classes), "channels": self.data.channels}
-        patch = config.get("tower", {}).get("patch", {})
-        for place, key, what in ((config, "num_classes", "classes"), (patch, "channels", "channels")):
+        for place, key, what in ((config, "num_classes", "classes"), (takes_channels(config), "channels", "channels")):
             if place.get(key) is None:
                 place[key] = wanted[key]
             elif place[key] != wanted[key]:

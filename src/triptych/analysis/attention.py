@@ -82,8 +82,11 @@ def attention_maps(
 
 
 def tower_of(model: Model) -> VisionTower:
-    """The tower of a classifier, or the tower itself."""
-    return model.tower if isinstance(model, Classifier) else model
+    """The tower of a classifier, or the tower itself. Raises UserError for a tower of another kind."""
+    tower = model.tower if isinstance(model, Classifier) else model
+    if not isinstance(tower, VisionTower):
+        raise UserError(f"attention is shown of a VisionTower, and this model's tower is a {type(tower).__name__}")
+    return tower
 
 
 def grids_of(tower: VisionTower, images: Images) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ from triptych.checkpoints.files import new_folder, write_file
 from triptych.checkpoints.onnx_graph import INPUT, OUTPUT, Portable, require_packages, write_graph
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
+from triptych.towers.vision import VisionTower
 
 GRAPH, CONFIG = "model.onnx", "config.json"
 TOLERANCE = 1e-4
@@ -66,6 +67,8 @@ def save_onnx(model: nn.Module, path: str | Path, normalise: bool = True, dynami
         )
     if not isinstance(model, Classifier):
         raise UserError(f"only a Classifier can be written as ONNX, not a {type(model).__name__}")
+    if not isinstance(model.tower, VisionTower):
+        raise UserError(f"only a VisionTower can be written as ONNX, not a {type(model.tower).__name__}")
     require_packages()
     portable = Portable(copy.deepcopy(model).cpu().float(), normalise).eval()
     described = _description(model, normalise, dynamic_size)

@@ -9,11 +9,17 @@ _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 
 
 def resampling_matrix(
-    old: int, new: int, interpolation: str, antialias: bool, device: torch.device | str = "cpu"
+    old: int,
+    new: int,
+    interpolation: str,
+    antialias: bool,
+    device: torch.device | str = "cpu",
+    offset: float = 0.0,
 ) -> Float[Tensor, "new old"]:
     """The matrix that reads ``old`` cells off at ``new`` ones covering the same length, as `F.interpolate` does with
     ``align_corners=False``: "bilinear", or "bicubic" with a kernel of a = -0.75, with antialiasing a = -0.5 (Keys,
-    1981) widened to the larger of both cells.
+    1981) widened to the larger of both cells. ``offset`` is added to ``new`` where the width of a new cell is worked
+    out, as DINOv2 does.
 
     ``new`` may be a symbolic size of a graph being exported: nothing here branches on it. Raises ValueError for another
     ``interpolation``.
@@ -22,7 +28,7 @@ def resampling_matrix(
         raise ValueError(f"interpolation is {interpolation!r}; it must be one of {', '.join(_SUPPORT)}.")
     cells = torch.arange(old, device=device, dtype=torch.float32)
     steps = torch.arange(new, device=device, dtype=torch.float32) + 0.5
-    stretch = old / torch.full((), new, device=device, dtype=torch.float32)  # old cells for each new one
+    stretch = old / (torch.full((), new, device=device, dtype=torch.float32) + offset)  # old cells for each new one
     centres = steps * stretch - 0.5
     if antialias:
         wide = stretch.clamp(min=1.0)

@@ -56,6 +56,11 @@ class VisionTower(nn.Module):
         self.patch = patch(dim)
         self.pool = pool(dim, norm)
         self.class_token = nn.Parameter(torch.zeros(1, dim)) if self.pool.class_token else None
+        if registers < self.pool.registers:
+            raise ValueError(
+                f"registers is {registers}, but {type(self.pool).__name__} reads {self.pool.registers} of them; set "
+                f"registers to {self.pool.registers} or more, or choose another pool."
+            )
         self.registers = nn.Parameter(torch.zeros(registers, dim)) if registers else None
         self.prefix = int(self.pool.class_token) + registers
         self.patch_dropout = PatchDropout(patch_dropout)
@@ -66,6 +71,11 @@ class VisionTower(nn.Module):
         grid = self.patch.grid(self.image_size)
         self.position = position(TokenGrid(dim, grid, self.prefix, self.stack.rotary_dim))
         initialise(self, init)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of the pooled embedding, which is that of the tokens unless the pool puts several side by side."""
+        return self.pool.width(self.dim)
 
     @property
     def channels(self) -> int:
