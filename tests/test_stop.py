@@ -176,6 +176,6 @@ def test_weights_start_a_run_with_another_number_of_classes(
     for path in list((pictures / "cat").iterdir()):
         (pictures / "owl" / path.name).write_bytes(path.read_bytes())
     assert start("train", [*words, f"data.root={pictures}", f"weights={first}"]) == 0
-    assert "new: head.bias, head.weight" in capsys.readouterr().out
+    assert "2 new (head.weight, head.bias)" in capsys.readouterr().out
     assert start("train", [*words, f"data.root={pictures}", f"weights={first}", "model.tower.dim=8"]) == 2
     assert "do not fit this model" in capsys.readouterr().err

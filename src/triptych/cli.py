@@ -1,5 +1,6 @@
 """The command `triptych`: finds the word that a user typed and hands the rest to it. Imports no torch."""
 
+import os
 import sys
 
 from triptych.errors import UserError
@@ -9,7 +10,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; the exit code (see `triptych.command.start`)."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -44,6 +44,22 @@ def binary_cross_entropy(
     return F.binary_cross_entropy_with_logits(logits.float(), target)
 
 
+def distillation(
+    logits: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], temperature: float = 1.0
+) -> Float[Tensor, ""]:
+    """Mean over the batch of the Kullback-Leibler divergence (in nats) from the student's probabilities to the
+    teacher's, both softened by the temperature (Hinton et al., 2015).
+
+    It is multiplied by the square of the temperature, so that gradients keep their size. Raises UserError for a
+    temperature that is not above 0.
+    """
+    if not temperature > 0:
+        raise UserError(f"temperature is {temperature}, but must be above 0")
+    student = F.log_softmax(logits.float() / temperature, dim=-1)
+    target = F.log_softmax(teacher.float() / temperature, dim=-1)
+    return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
+
+
 def _float32(target: Tensor) -> Tensor:
     return target.float() if target.is_floating_point() else target.long()
 

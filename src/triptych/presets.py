@@ -1,6 +1,6 @@
 """`triptych.create`: a model from a preset of conf/model."""
 
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from torch import nn
@@ -11,6 +11,7 @@ from triptych.command.overrides import quote
 from triptych.errors import UserError
 from triptych.schema import register
 from triptych.schema.check import check
+from triptych.schema.model import takes_channels
 from triptych.schema.option import near
 
 _DEFAULTS = {"num_classes": 1000, "channels": 3}
@@ -43,8 +44,8 @@ def create(
         model = OmegaConf.to_container(config.model, resolve=True)
     except messages.COMPOSITION_ERRORS as error:
         raise UserError(messages.explain(error, "train", words)) from error
-    assert isinstance(model, dict)
-    for place, key, given in ((model, "num_classes", num_classes), (model["tower"]["patch"], "channels", channels)):
+    model = cast(dict[str, Any], model)
+    for place, key, given in ((model, "num_classes", num_classes), (takes_channels(model), "channels", channels)):
         place[key] = given or place[key] or _DEFAULTS[key]
     built = build(model)
     built.config = {"model": model}

@@ -1,20 +1,47 @@
 """Starts a model from somebody's weights."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from triptych.checkpoints.load import load
 from triptych.errors import UserError
+from triptych.nn.patch import PatchEmbedding
+from triptych.nn.position import LearnedPosition, resample_grid
 
 log = logging.getLogger("triptych.weights")
 
 HEAD = "head."
+_SHOWN = 4
 
 
-def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) -> list[str]:
-    """Copies the weights of a checkpoint into `model`; the names left as they were initialised.
+@dataclass(frozen=True)
+class Fit:
+    """Which weights of a model came from where, by name."""
+
+    loaded: list[str]
+    resized: list[str]
+    """Taken over in another size: positions of another grid, patches of other channels."""
+    new: list[str]
+    """As they were initialised."""
+    unused: list[str]
+    """What the given model has and this one has not."""
+
+    def __str__(self) -> str:
+        parts = {"loaded": self.loaded, "resized": self.resized, "new": self.new, "unused": self.unused}
+        counts = [f"{len(self.loaded)} loaded"]
+        counts += [
+            f"{len(names)} {what} ({_some(names)})" for what, names in parts.items() if what != "loaded" and names
+        ]
+        return ", ".join(counts)
+
+
+def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) -> Fit:
+    """Copies the weights of a checkpoint into `model`, which must be the same model.
 
     A head for another number of classes stays new; anything else that does not fit is an error, for a model half of
     whose weights were silently left out would train all the same.
@@ -22,26 +49,84 @@ def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) 
     Raises:
         UserError: the weights do not fit the model; the first misfit is named with both shapes.
     """
-    given = load(path, allow=allow).state_dict()
-    own = model.state_dict()
-    new = sorted(
-        name for name in own if name.startswith(HEAD) and (name not in given or given[name].shape != own[name].shape)
-    )
-    for name in own:
-        if name not in new and (name not in given or given[name].shape != own[name].shape):
-            there = tuple(given[name].shape) if name in given else "missing"
-            raise UserError(
-                f"weights={path} do not fit this model: {name} is {there} there and {tuple(own[name].shape)} here. "
-                "Choose the model that the weights were trained with"
-            )
-    extra = sorted(name for name in given if name not in own and not name.startswith(HEAD))
+    given = load(path, allow=allow)
+    fit, state = fit_weights(given, model)
+    theirs, own = given.state_dict(), model.state_dict()
+    for name in (*fit.resized, *(name for name in fit.new if not name.startswith(HEAD))):
+        there = tuple(theirs[name].shape) if name in theirs else "missing"
+        raise UserError(
+            f"weights={path} do not fit this model: {name} is {there} there and {tuple(own[name].shape)} here. "
+            "Choose the model that the weights were trained with, or `triptych finetune`, which fits them"
+        )
+    extra = [name for name in fit.unused if not name.startswith(HEAD)]
     if extra:
         raise UserError(f"weights={path} hold {extra[0]} and {len(extra) - 1} more weights that this model lacks")
-    model.load_state_dict({**own, **{name: given[name] for name in own if name not in new}})
-    log.info(
-        "weights from %s: %d tensors loaded, %s",
-        path,
-        len(own) - len(new),
-        f"new: {', '.join(new)}" if new else "none new",
-    )
-    return new
+    model.load_state_dict(state)
+    log.info("weights of %s: %s", path, fit)
+    return fit
+
+
+def adapt_from(model: nn.Module, given: nn.Module, keep_head: bool) -> Fit:
+    """Copies the weights of `given` into `model`, which may have other positions, channels and classes."""
+    fit, state = fit_weights(given, model, keep_head)
+    model.load_state_dict(state)
+    return fit
+
+
+def fit_weights(given: nn.Module, model: nn.Module, keep_head: bool = True) -> tuple[Fit, dict[str, Tensor]]:
+    """The state that `model` gets from `given`, and what became of each weight.
+
+    Learned positions are resampled to the grid of `model`. Patches of grey pictures are made of those of coloured ones
+    by adding up the channels, and the other way round by spreading them, so that a grey picture gives the same tokens.
+    """
+    theirs, own = given.state_dict(), model.state_dict()
+    changed = _resampled(given, model) | _recoloured(given, model)
+    state, loaded, resized, new = dict(own), [], [], []
+    for name, tensor in own.items():
+        if name.startswith(HEAD) and not keep_head:
+            new.append(name)
+        elif name in theirs and theirs[name].shape == tensor.shape and name not in changed:
+            state[name] = theirs[name]
+            loaded.append(name)
+        elif name in changed and changed[name].shape == tensor.shape:
+            state[name] = changed[name]
+            resized.append(name)
+        else:
+            new.append(name)
+    taken = {*loaded, *resized}
+    return Fit(loaded, resized, new, [name for name in theirs if name not in taken and name not in own]), state
+
+
+def _pairs(given: nn.Module, model: nn.Module, kind: type[nn.Module]) -> list[tuple[str, Any, Any]]:
+    theirs = dict(given.named_modules())
+    return [
+        (path, cast(Any, theirs[path]), cast(Any, module))
+        for path, module in model.named_modules()
+        if isinstance(module, kind) and isinstance(theirs.get(path), kind)
+    ]
+
+
+@torch.no_grad()
+def _resampled(given: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{path}.places": resample_grid(
+            old.places, old.built_grid, new.built_grid, new.interpolation, new.antialias
+        )
+        for path, old, new in _pairs(given, model, LearnedPosition)
+        if old.built_grid != new.built_grid
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def _recoloured(given: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+    found = {}
+    for path, old, new in _pairs(given, model, PatchEmbedding):
+        if old.channels == new.channels:
+            continue
+        weight = old.projection.weight.unflatten(1, (old.channels, -1)).sum(1, keepdim=True) / new.channels
+        found[f"{path}.projection.weight"] = weight.expand(-1, new.channels, -1).flatten(1)
+    return found
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

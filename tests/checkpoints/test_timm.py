@@ -16,11 +16,12 @@ from triptych.checkpoints.timm import is_timm, load_timm, read, save_timm
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
 from triptych.models.classifier import Classifier
-from triptych.nn.feedforward import GeGLUFeedForward, GELUFeedForward
+from triptych.nn.coordinates import unscaled
+from triptych.nn.feedforward import GeGLUFeedForward, GELUFeedForward, QuickGELUFeedForward
 from triptych.nn.mixers.softmax import SoftmaxMixer
-from triptych.nn.norm import LayerNorm
+from triptych.nn.norm import LayerNorm, RMSNorm
 from triptych.nn.patch import PatchEmbedding
-from triptych.nn.pool import MeanPool
+from triptych.nn.pool import AttentionPool, DistilledPool, MeanPool
 from triptych.nn.position import LearnedPosition, RotaryPosition
 from triptych.towers.vision import VisionTower
 
@@ -117,8 +118,14 @@ def test_our_own_model_reaches_timm(tmp_path: Path) -> None:
 
 
 def test_a_part_that_timm_lacks_is_named_and_nothing_written(tmp_path: Path) -> None:
+    rotary = {"mixer": partial(SoftmaxMixer, heads=6), "position": partial(RotaryPosition, coordinates=unscaled)}
     for parts, told in (
-        ({"position": RotaryPosition, "mixer": partial(SoftmaxMixer, heads=6)}, "RotaryPosition"),
+        ({**rotary, "position": RotaryPosition}, "RotaryPosition with centre_aligned coordinates"),
+        ({**rotary, "pool": partial(AttentionPool, heads=2)}, "AttentionPool beside rotary positions"),
+        ({**rotary, "norm": RMSNorm}, "norm other than LayerNorm"),
+        ({**rotary, "feedforward": QuickGELUFeedForward}, "QuickGELUFeedForward beside rotary positions"),
+        ({**rotary, "norm": partial(LayerNorm, eps=1e-3)}, r"norms with eps \['0.001'\]"),
+        ({"pool": DistilledPool, "registers": 2}, "distillation token without a head of its own"),
         ({"feedforward": GeGLUFeedForward}, "GeGLUFeedForward"),
         ({"mixer": partial(SoftmaxMixer, heads=2, kv_heads=1)}, "key-value heads"),
         ({"norm": partial(LayerNorm, eps=1e-5)}, "eps"),
@@ -134,8 +141,14 @@ def test_a_part_that_timm_lacks_is_named_and_nothing_written(tmp_path: Path) -> 
 def test_new_head(folder: Path, tmp_path: Path) -> None:
     assert load_timm(folder, num_classes=9).num_classes == 9
     headless = saved(tmp_path / "headless", "vit_tiny_patch16_224", num_classes=0)
-    with pytest.raises(UserError, match="no head"):
-        load_timm(headless)
+    bare = load_timm(headless)
+    assert bare.num_classes == 0
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(bare(images), bare.embed(images))
+    with pytest.raises(UserError, match="exists already"):
+        save_timm(bare, headless)
+    save_timm(bare, tmp_path / "bare")
+    assert timm.create_model(f"local-dir:{tmp_path / 'bare'}", pretrained=True).num_classes == 0
     assert load_timm(headless, num_classes=9)(torch.randn(1, 3, 16, 16)).shape == (1, 9)
 
 
@@ -143,7 +156,9 @@ def test_new_head(folder: Path, tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"architecture": "resnet50"}, "'resnet50' is no plain ViT"),
-        ({"architecture": "vit_base_patch16_rope_224"}, "rotary"),
+        ({"architecture": "vit_small_patch16_rope_mixed_224"}, "of those with rotary positions it reads eva02_"),
+        ({"architecture": "vit_small_patch16_rope_224", "model_args": {"rope_type": "mixed"}}, "rope_type='mixed'"),
+        ({"architecture": "eva02_base_patch14_224", "model_args": {"use_post_norm": True}}, "use_post_norm"),
         ({"architecture": "vit_base_patch16_rpn_224"}, "no plain ViT"),
         ({"model_args": {**SMALL, "img_size": 24}}, "img_size|positions"),
         ({"model_args": {**SMALL, "global_pool": "max"}}, "global_pool='max'"),

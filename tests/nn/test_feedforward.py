@@ -12,6 +12,7 @@ from triptych.nn.feedforward import (
     SwiGLUFeedForward,
     hidden_width,
 )
+from triptych.nn.norm import LayerNorm
 
 
 def test_pointwise() -> None:
@@ -42,3 +43,14 @@ def test_width_by_ratio_or_absolute() -> None:
     assert hidden_width(100, 8 / 3, None) % 8 == 0
     with pytest.raises(ValueError, match="at least 1, not 0"):
         GELUFeedForward(8, hidden_dim=0)
+
+
+@pytest.mark.parametrize("kind", [GELUFeedForward, QuickGELUFeedForward, SwiGLUFeedForward, GeGLUFeedForward])
+def test_a_norm_inside_stands_before_the_last_map(kind) -> None:
+    layer = kind(6, hidden_dim=10, inner_norm=LayerNorm)
+    seen = []
+    layer.down.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    layer(torch.randn(4, 6) * 5)
+    torch.testing.assert_close(seen[0].mean(-1), torch.zeros(4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen[0].std(-1, correction=0), torch.ones(4), rtol=0, atol=1e-2)
+    assert [name for name, _ in kind(6, hidden_dim=10).named_parameters() if "norm" in name] == []

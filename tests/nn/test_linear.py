@@ -75,3 +75,21 @@ def test_fused_parts_are_the_single_maps() -> None:
         fused.parts(x), fused.weight.split([4, 2, 2]), fused.bias.split([4, 2, 2]), strict=True
     ):
         torch.testing.assert_close(out, F.linear(x, weight, bias))
+
+
+@pytest.mark.parametrize(
+    "biased", [(True, False, True), (False, True, False), (True, True, True), (False, False, False)]
+)
+def test_some_maps_of_a_fused_one_may_have_a_bias_alone(biased: tuple[bool, ...]) -> None:
+    fused = FusedLinear(6, (4, 3, 5), biased)
+    x = torch.randn(7, 6)
+    biases = (
+        []
+        if fused.bias is None
+        else list(fused.bias.split([n for n, has in zip((4, 3, 5), biased, strict=True) if has]))
+    )
+    for part, weight, has in zip(fused.parts(x), fused.weight.split((4, 3, 5)), biased, strict=True):
+        torch.testing.assert_close(part, x @ weight.T + (biases.pop(0) if has else 0), rtol=1e-5, atol=1e-5)
+    fused(x).sum().backward()
+    if fused.bias is not None:
+        torch.testing.assert_close(fused.bias.grad, torch.full_like(fused.bias, 7.0))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from triptych.nn.init import initialise
 from triptych.nn.layout import SequenceLayout
 from triptych.nn.norm import LayerNorm
-from triptych.nn.pool import AttentionPool, ClassTokenPool, MeanPool, Pool
+from triptych.nn.pool import AttentionPool, ClassMeanPool, ClassTokenPool, DistilledPool, MeanPool, Pool
 
 POOLS: list[Callable[..., Pool]] = [
     ClassTokenPool,
@@ -55,3 +55,16 @@ def test_attention_pool_reads_content_alone() -> None:
     assert torch.equal(pool(x, layout), pool(other, layout))
     with pytest.raises(ValueError, match=r"dim=8 .*heads=3"):
         AttentionPool(8, LayerNorm, heads=3)
+
+
+def test_tokens_side_by_side_padded_and_packed() -> None:
+    x = torch.randn(2, 6, 4)
+    dense = SequenceLayout.dense(2, 6, prefix=2)
+    both, tokens = ClassMeanPool(4, LayerNorm), DistilledPool(4, LayerNorm)
+    assert torch.equal(both(x, dense), torch.cat([x[:, 0], x[:, 2:].mean(1)], -1))
+    assert torch.equal(tokens(x, dense), torch.cat([x[:, 0], x[:, 1]], -1))
+    assert both.width(4) == tokens.width(4) == 8
+    packed = SequenceLayout.packed_from([6, 4], prefix=2)
+    joined = torch.cat([x[0], x[1, :4]])
+    torch.testing.assert_close(tokens(joined, packed), tokens(x, dense))
+    torch.testing.assert_close(both(joined, packed)[1], torch.cat([x[1, 0], x[1, 2:4].mean(0)]))

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from triptych.nn.attention import rotate
+from triptych.nn.coordinates import centre_aligned, corner_aligned, unit_centred, unscaled
 from triptych.nn.position import (
     LearnedPosition,
     LearnedRotaryPosition,
@@ -14,7 +15,6 @@ from triptych.nn.position import (
     RotaryPosition,
     SinusoidalPosition,
     TokenGrid,
-    grid_coordinates,
     resample_grid,
 )
 
@@ -50,8 +50,45 @@ def test_resampling_keeps_a_constant_and_a_gradient_flows() -> None:
 
 
 def test_coordinates_of_another_grid_cover_the_same_image() -> None:
-    assert grid_coordinates((2, 3), (2, 3), CPU).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
-    assert grid_coordinates((4,), (2,), CPU).flatten().tolist() == [-0.25, 0.25, 0.75, 1.25]
+    assert centre_aligned((2, 3), (2, 3), CPU).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert centre_aligned((4,), (2,), CPU).flatten().tolist() == [-0.25, 0.25, 0.75, 1.25]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        (corner_aligned, [0, 0.5, 1, 1.5]),
+        (unscaled, [0, 1, 2, 3]),
+        (unit_centred, [-1.5 * math.pi, -0.5 * math.pi, 0.5 * math.pi, 1.5 * math.pi]),
+    ],
+)
+def test_coordinates_of_the_families_on_a_grid_twice_as_fine(scheme, expected: list[float]) -> None:
+    made = scheme((4,), (2,), CPU).flatten()
+    torch.testing.assert_close(made, torch.tensor(expected, dtype=torch.float32))
+    plane = scheme((4, 6), (2, 3), CPU).view(4, 6, 2)
+    torch.testing.assert_close(plane[:, 0, 0], made)
+    assert torch.equal(scheme((4, 6), (2, 3), CPU, width_first=True), plane.flatten(0, 1).flip(-1))
+
+
+def test_a_reference_takes_the_place_of_the_grid() -> None:
+    grown = RotaryPosition(TokenGrid(8, (6, 6), rotary_dim=8), coordinates=corner_aligned, reference=(3, 3))
+    built = RotaryPosition(TokenGrid(8, (3, 3), rotary_dim=8), coordinates=corner_aligned)
+    for got, wanted in zip(grown.rotary((6, 6), CPU), built.rotary((6, 6), CPU), strict=True):
+        assert torch.equal(got, wanted)
+    sines = SinusoidalPosition(TokenGrid(8, (6, 6)), reference=[3, 3]).table((6, 6), CPU)
+    assert torch.equal(sines, SinusoidalPosition(TokenGrid(8, (3, 3))).table((6, 6), CPU))
+    with pytest.raises(ValueError, match="2 axes meets positions built for 1 axes"):
+        RotaryPosition(TokenGrid(8, (6, 6), rotary_dim=8), reference=[3])
+
+
+def test_an_offset_reads_the_table_as_dinov2_does() -> None:
+    """Cell i of the new grid lies at (i + 1/2) * old / (new + offset) - 1/2; a straight line shows where it is read."""
+    line = torch.arange(20.0)[:, None].expand(20, 2).contiguous()
+    made = resample_grid(line, (20,), (50,), antialias=False, offset=0.1)
+    where = (torch.arange(50) + 0.5) * (20 / 50.1) - 0.5
+    torch.testing.assert_close(made[10:40, 0], where[10:40], rtol=0, atol=1e-4)
+    assert not torch.allclose(made, resample_grid(line, (20,), (50,), antialias=False), rtol=0, atol=1e-3)
+    assert resample_grid(torch.randn(16, 3), (4, 4), (3, 7), antialias=False, offset=0.1).shape == (21, 3)
 
 
 def test_sinusoids_are_those_of_the_reference() -> None:
@@ -97,6 +134,6 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"dim is 6.*multiple of 4"):
         SinusoidalPosition(TokenGrid(6, (4, 4)))
     with pytest.raises(ValueError, match="1 axes"):
-        grid_coordinates((4,), (4, 4), CPU)
+        centre_aligned((4,), (4, 4), CPU)
     nothing = NoPosition(TokenGrid(8, (4, 4)))
     assert nothing.table((4, 4), CPU) is nothing.prefix_table() is nothing.rotary((4, 4), CPU) is None

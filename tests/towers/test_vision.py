@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from triptych.models.classifier import Classifier
 from triptych.nn.feedforward import GELUFeedForward, SwiGLUFeedForward
+from triptych.nn.head import DistilledHead
 from triptych.nn.mixers.softmax import SoftmaxMixer
 from triptych.nn.norm import LayerNorm, RMSNorm
 from triptych.nn.patch import PatchEmbedding
-from triptych.nn.pool import AttentionPool, ClassTokenPool, MeanPool
+from triptych.nn.pool import AttentionPool, ClassMeanPool, ClassTokenPool, DistilledPool, MeanPool
 from triptych.nn.position import (
     LearnedPosition,
     LearnedRotaryPosition,
@@ -41,7 +42,7 @@ POOLS = {
 MATRIX = list(product(POSITIONS, POOLS, [0, 3]))
 
 
-def make(position: str = "learned", pool: str = "class token", registers: int = 2, **settings: Any) -> Classifier:
+def make(position: str = "learned", pooling: str = "class token", registers: int = 2, **settings: Any) -> Classifier:
     torch.manual_seed(0)
     parts: dict[str, Any] = {
         "image_size": 16,
@@ -52,7 +53,7 @@ def make(position: str = "learned", pool: str = "class token", registers: int = 
         "feedforward": GELUFeedForward,
         "norm": LayerNorm,
         "position": POSITIONS[position],
-        "pool": POOLS[pool],
+        "pool": POOLS[pooling],
         "registers": registers,
     }
     model = Classifier(VisionTower(**{**parts, **settings}), 5)
@@ -117,8 +118,11 @@ def test_state_dict_round_trip_and_head_reset() -> None:
     assert model.num_classes == 9
     assert model(images).shape == (2, 9)
     assert torch.equal(model.embed(images), embedding)
-    with pytest.raises(ValueError, match="num_classes is 0"):
-        model.reset_head(0)
+    model.reset_head(0)
+    assert model.num_classes == 0
+    assert torch.equal(model(images), embedding)
+    with pytest.raises(ValueError, match="num_classes is -1"):
+        model.reset_head(-1)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -165,6 +169,33 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         make(patch_dropout=1.0)
     with pytest.raises(ValueError, match="head width is 2"):
         make("rotary", mixer=partial(SoftmaxMixer, heads=8))
+
+
+@pytest.mark.parametrize("pool", [ClassMeanPool, DistilledPool])
+def test_pools_that_put_tokens_side_by_side(pool: Any) -> None:
+    head = DistilledHead if pool is DistilledPool else None
+    tower = make("rotary", "class token", 2, pool=pool).tower
+    model = Classifier(tower, 5, head=head)
+    for linear in model.head.modules():
+        if isinstance(linear, torch.nn.Linear):
+            torch.nn.init.normal_(linear.weight)
+    images = torch.randn(3, 3, 16, 16)
+    assert tower.embedding_dim == 32
+    assert model.embed(images).shape == (3, 32)
+    model(images).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    mixed = [images[0], torch.randn(3, 8, 20)]
+    torch.testing.assert_close(model(mixed)[0], model(images[:1])[0], rtol=1e-4, atol=1e-5)
+    model.reset_head(2)
+    assert not model(images).any()
+    with pytest.raises(ValueError, match="registers is 0, but DistilledPool reads 1"):
+        make("learned", "class token", 0, pool=DistilledPool)
+
+
+def test_a_distilled_head_is_the_mean_of_two() -> None:
+    head = DistilledHead(8, 3)
+    x = torch.randn(4, 8)
+    torch.testing.assert_close(head(x), (head.of_class(x[:, :4]) + head.of_distillation(x[:, 4:])) / 2)
 
 
 def test_other_parts_compose() -> None:

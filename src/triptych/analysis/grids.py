@@ -1,5 +1,6 @@
 """Images with what the model said of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from triptych.analysis import style
+from triptych.analysis.mistakes import worst_mistakes
 from triptych.analysis.results import ClassificationResults, ImageOf, Prediction
+
+NameOf = Callable[[int], str]
 
 _COLUMNS = 8
 _CELL = 1.55  # inches
@@ -28,23 +32,32 @@ def draw_grid(results: ClassificationResults, image_of: ImageOf, path: Path, mos
     return _draw(chosen, image_of, path, f"{len(chosen)} of the validation set, {wrong} wrong")
 
 
-def draw_mistakes(results: ClassificationResults, image_of: ImageOf, path: Path, most: int = 16) -> bool:
-    """Draw the mistakes of highest loss, worst first: where the model was surest and wrong; False if there are none."""
-    wrong = sorted((each for each in results.predictions() if not each.right), key=lambda each: -each.loss)
-    return _draw(wrong[:most], image_of, path, "worst mistakes, by loss")
+def draw_mistakes(
+    results: ClassificationResults, image_of: ImageOf, path: Path, most: int = 16, name_of: NameOf | None = None
+) -> bool:
+    """Draw the mistakes of highest loss, worst first: where the model was surest and wrong; False if there are none.
+
+    `name_of` gives each sample's name, the last part of which stands above its image.
+    """
+    return _draw(worst_mistakes(results, most), image_of, path, "worst mistakes, by loss", name_of)
 
 
-def _draw(predictions: list[Prediction], image_of: ImageOf, path: Path, title: str) -> bool:
+def _draw(
+    predictions: list[Prediction], image_of: ImageOf, path: Path, title: str, name_of: NameOf | None = None
+) -> bool:
     if not predictions:
         return False
     columns = min(_COLUMNS, len(predictions))
     rows = -(-len(predictions) // columns)
-    figure = style.new_figure(max(3.6, columns * _CELL), rows * (_CELL + 0.42) + 0.45)
+    figure = style.new_figure(max(3.6, columns * _CELL), rows * (_CELL + (0.6 if name_of else 0.42)) + 0.45)
     figure.suptitle(title, x=0.01, ha="left", fontsize=style.TITLE, fontweight="bold", color=style.INK)
     grid = figure.add_gridspec(rows, columns)
     for place, prediction in enumerate(predictions):
         axes = figure.add_subplot(grid[place // columns, place % columns])
         _draw_cell(axes, image_of(prediction.index), prediction)
+        if name_of is not None:
+            name = style.short(name_of(prediction.index).rpartition("/")[2], _LONGEST + 6)
+            axes.set_title(name, fontsize=6, color=style.MUTED, parse_math=False, pad=3)
     style.save(figure, path)
     return True
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 ImageOf = Callable[[int], UInt8[Tensor, "channels height width"]]
 
@@ -20,7 +21,8 @@ class ClassificationResults:
         indices: numbers of the samples in their data set.
         confusion: counts by true class (rows) and predicted class (columns); None where there is no such table.
         classes: names of the classes.
-        multi_label: several labels may be right for a sample; each class is then decided by itself at one half.
+        multi_label: several labels may be right for a sample; each class is then decided by itself.
+        threshold: the probability from which a class counts as said, where there are several labels.
     """
 
     logits: Float[Tensor, "samples classes"]
@@ -29,34 +31,38 @@ class ClassificationResults:
     confusion: Int[Tensor, "classes classes"] | None
     classes: list[str]
     multi_label: bool = False
+    threshold: float = 0.5
 
     def predictions(self) -> list["Prediction"]:
         """All samples, in their order."""
         if self.multi_label:
             return self._multi_label()
         targets = self.labels.argmax(dim=-1) if self.labels.is_floating_point() else self.labels
-        probabilities = self.logits.float().softmax(dim=-1)
-        confidence, predicted = probabilities.max(dim=-1)
-        of_truth = probabilities.gather(1, targets[:, None]).squeeze(1)
+        # In logarithms and double precision: the worst mistakes have probabilities that float32 rounds to 0.
+        logs = self.logits.double().log_softmax(dim=-1)
+        predicted = self.logits.argmax(dim=-1)
+        confidence = logs.gather(1, predicted[:, None]).squeeze(1).exp()
+        losses = -logs.gather(1, targets[:, None]).squeeze(1)
         rows = zip(
             self.indices.tolist(),
             targets.tolist(),
             predicted.tolist(),
             confidence.tolist(),
-            of_truth.tolist(),
+            losses.tolist(),
             strict=True,
         )
         return [
-            Prediction(index, self.classes[true], self.classes[said], sure, true == said, _loss(right))
-            for index, true, said, sure, right in rows
+            Prediction(index, self.classes[true], self.classes[said], sure, true == said, loss)
+            for index, true, said, sure, loss in rows
         ]
 
     def _multi_label(self) -> list["Prediction"]:
-        probabilities = self.logits.float().sigmoid()
-        said, true = probabilities > 0.5, self.labels > 0.5
+        logits = self.logits.double()
+        probabilities = logits.sigmoid()
+        said, true = probabilities >= self.threshold, self.labels > 0.5
         # The surest thing said of a sample, be it that a label is there or that it is not.
         confidence = torch.where(said, probabilities, 1 - probabilities).amin(dim=-1)
-        losses = torch.where(true, probabilities, 1 - probabilities).clamp_min(1e-12).log().neg().mean(dim=-1)
+        losses = functional.softplus(torch.where(true, -logits, logits)).mean(dim=-1)
         return [
             Prediction(
                 int(index), self._names(true[row]), self._names(said[row]), float(confidence[row]),
@@ -105,7 +111,3 @@ def most_confused(results: ClassificationResults, most: int = 10) -> list[Confus
         if count > 0:
             pairs.append(Confused(results.classes[true], results.classes[predicted], count, count / int(totals[true])))
     return pairs
-
-
-def _loss(probability: float) -> float:
-    return -float(torch.tensor(max(probability, 1e-12)).log())

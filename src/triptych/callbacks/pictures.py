@@ -1,7 +1,9 @@
-"""At the end of a fit: `plots/*.png` and `report.html`."""
+"""At the end of a fit: `plots/*.png`, `classes.csv` and `report.html`."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,15 +13,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
+from triptych.analysis.class_table import class_rows, classes_csv
 from triptych.analysis.confusion import draw_confusion
 from triptych.analysis.curves import draw_curves
+from triptych.analysis.explanation import Explanation, explain
 from triptych.analysis.grids import draw_grid, draw_mistakes
 from triptych.analysis.metrics import read_metrics
+from triptych.analysis.overlays import draw_looks
 from triptych.analysis.report import build_report, confused_table
 from triptych.analysis.results import ClassificationResults, ImageOf, most_confused
 from triptych.callbacks import words
 from triptych.callbacks.summary import RunSummary, Summary
 from triptych.data.source import BadSample
+from triptych.errors import UserError
+from triptych.models.classifier import Classifier
 from triptych.rundir import Masking, RunDirectory, write_atomic
 
 log = logging.getLogger(__name__)
@@ -29,10 +36,12 @@ _CAPTIONS = {
     "confusion.png": "Confusion: rows are the true classes, columns the predicted ones",
     "predictions.png": "Predictions with their confidence; wrong ones are framed",
     "mistakes.png": "Where the model was surest and wrong",
+    "attention.png": "Where it looked: attention that speaks for the predicted class, bright for most",
 }
 # Whatever goes wrong in drawing (a font, a foreign image, a full disk) must not cost a run that has ended well.
 _FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, BadSample)
 _KEY_FACTS = 4  # metrics among the numbers at the top
+_LOOKS, _LOOKING_SECONDS = 8, 1.5  # pictures with attention over them, and the time after which no other is begun
 
 
 class Said(Protocol):
@@ -103,6 +112,10 @@ class RunPictures(Callback):
         if results is not None and image_of is not None:
             self._attempt("predictions.png", lambda: draw_grid(results, image_of, plots / "predictions.png"))
             self._attempt("mistakes.png", lambda: draw_mistakes(results, image_of, plots / "mistakes.png"))
+            self._attempt("attention.png", lambda: _draw_attention(pl_module, results, image_of, plots))
+        if results is not None and results.confusion is not None:
+            rows = class_rows(results.confusion, results.classes)
+            self._attempt("classes.csv", lambda: write_atomic(self._run.classes, classes_csv(rows)))
         self._attempt("report.html", lambda: self._report(results))
 
     def _attempt(self, name: str, draw: Callable[[], object]) -> None:
@@ -129,6 +142,26 @@ class RunPictures(Callback):
             facts={"metrics": summary["metrics"], **facts},
         )
         write_atomic(self._run.report, page)
+
+
+def _draw_attention(objective: LightningModule, results: ClassificationResults, image_of: ImageOf, plots: Path) -> None:
+    """Some pictures, spread evenly over the validation set, under the attention of the model to them."""
+    model = getattr(objective, "model", None)
+    if not isinstance(model, Classifier):
+        log.info("no attention.png: attention is shown of a Classifier, and this model is a %s", type(model).__name__)
+        return
+    places = np.linspace(0, len(results.indices) - 1, min(_LOOKS, len(results.indices))).astype(int)
+    found: list[Explanation] = []
+    begun = time.monotonic()
+    for place in places:
+        if time.monotonic() - begun > _LOOKING_SECONDS:
+            break
+        try:
+            found.append(explain(model, image_of(int(results.indices[place])), multi_label=results.multi_label))
+        except UserError as error:
+            log.info("no attention.png: %s", error)
+            return
+    draw_looks(found, results.classes, plots / "attention.png")
 
 
 def key_numbers(summary: Summary) -> list[tuple[str, str]]:

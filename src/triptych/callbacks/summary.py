@@ -155,6 +155,7 @@ class RunSummary(Callback):
             "steps": trainer.global_step,
             "epochs": epoch_of(trainer),
             "metrics": dict(sorted(self._metrics.items())),
+            "data": _counts(getattr(trainer, "datamodule", None)),
             "parameters": {
                 "total": sum(each.numel() for each in parameters),
                 "trainable": sum(each.numel() for each in parameters if each.requires_grad),
@@ -195,6 +196,18 @@ def end_table(summary: Summary, run: Path) -> list[tuple[str, str]]:
 
 def _importance(name: str) -> tuple[bool, bool, str]:
     return not name.startswith("val/"), name.startswith("train/"), name
+
+
+def _counts(data: object) -> dict[str, Any] | None:
+    """How many samples there are of each kind, and classes; None where the data are of another kind."""
+    train, validation = getattr(data, "train_source", None), getattr(data, "validation_sources", None)
+    if train is None or validation is None:
+        return None
+    return {
+        "train_samples": len(train),
+        "validation_samples": {name: len(source) for name, source in validation.items()},
+        "classes": len(train.classes),
+    }
 
 
 def _finite(number: float) -> float | None:

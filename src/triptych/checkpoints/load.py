@@ -9,19 +9,27 @@ from torch import nn
 from triptych.build import MODEL_PACKAGES, build
 from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint, is_run
 from triptych.checkpoints.format import PREFIX, read_config, read_weights, write_checkpoint
+from triptych.checkpoints.formats import FORMATS, recognised
 from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
+from triptych.checkpoints.resize import resized
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
+from triptych.nn.lora import fold_adapters
+from triptych.nn.patch import Size
 
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
-SUPPORTED = (
-    "a Triptych run directory (its checkpoints/best, else last), a Triptych checkpoint folder, "
-    "or a timm model (a folder with config.json and model.safetensors, or such a file)"
+SUPPORTED = "a Triptych run directory (its checkpoints/best, else last), a Triptych checkpoint folder, " + ", ".join(
+    known.what for known in FORMATS.values() if known.load is not None
 )
 
 
 def load(
-    path: str | Path, num_classes: int | None = None, weights: str = "ema", allow: tuple[str, ...] = ()
+    path: str | Path,
+    num_classes: int | None = None,
+    weights: str = "ema",
+    allow: tuple[str, ...] = (),
+    image_size: Size | None = None,
+    patch_size: Size | None = None,
 ) -> nn.Module:
     """A model with its weights from a local checkpoint in any supported format, in evaluation mode, on CPU.
 
@@ -29,27 +37,35 @@ def load(
     names classes of Triptych and `torch.nn`.
 
     Args:
-        path: a run directory, a checkpoint folder, a `last` or `best` link, or a timm folder or file.
-        num_classes: a new head of this size instead of the saved one, if it differs.
+        path: a run directory, a checkpoint folder, a `last` or `best` link, or a folder or file of timm or
+            transformers.
+        num_classes: a new head of this size instead of the saved one, if it differs; 0 for none.
         weights: "ema" takes the moving average where the checkpoint has one, else the trained weights; "raw" takes
             the latter always.
         allow: packages of your own that the model's config may name besides.
+        image_size, patch_size: in pixels, one number or (height, width): other sizes than the saved ones, to which the
+            patch embedding (Beyer et al., 2023, "FlexiViT") and the positions are resampled for good. Without them a
+            vision tower takes images of other sizes too, its positions resampled for each batch.
 
     Raises:
         UserError: nothing there (a near miss is named), no supported format, a damaged or foreign checkpoint.
     """
-    path = Path(path)
+    model = _load(Path(path), num_classes, weights, allow)
+    if image_size is None and patch_size is None:
+        return model
+    return resized(model, image_size, patch_size, allow)
+
+
+def _load(path: Path, num_classes: int | None, weights: str, allow: tuple[str, ...]) -> nn.Module:
     if weights not in ("ema", "raw"):
         raise UserError(f"weights is {weights!r}; expected 'ema' or 'raw'")
     if not path.exists() and not path.is_symlink():
         raise UserError(f"{path} does not exist{_near(path)}. triptych.load reads {SUPPORTED}")
     if is_checkpoint(path) or is_run(path) or (path.is_symlink() and path.name in (LAST, BEST)):
         return _load_own(find_checkpoint(path, prefer=(BEST, LAST)), num_classes, weights, allow)
-
-    from triptych.checkpoints.timm import is_timm, load_timm
-
-    if is_timm(path):
-        return load_timm(path, num_classes)
+    known = recognised(path)
+    if known is not None and known.load is not None:
+        return known.load(path, num_classes)
     raise UserError(f"{path} is {_found(path)}; triptych.load reads {SUPPORTED}")
 
 
@@ -57,35 +73,43 @@ def export(model: nn.Module, path: str | Path, format: str = "triptych") -> None
     """Write a model's weights as a new folder, so that what reads the format finds no missing or unexpected key.
 
     "triptych" needs to know how the model was made: its `config` (`{"model": config with _target_, ...}`), which
-    `load` sets.
+    `load` sets. "timm" is for timm's hub reader. "onnx" is a graph that takes uint8 pixels of any size, checked against
+    onnxruntime; `triptych.checkpoints.onnx.save_onnx` has its settings.
 
     Raises:
         UserError: an unknown format, a model without a form in it, `path` exists, or the save failed.
     """
-    if format == "timm":
-        from triptych.checkpoints.timm import save_timm
+    if format == "triptych":
+        return _save_own(model, Path(path))
+    save = FORMATS[format].save if format in FORMATS else None
+    if save is None:
+        written = [name for name, known in FORMATS.items() if known.save is not None]
+        raise UserError(f"format is {format!r}; triptych.export writes {', '.join(['triptych', *written])}")
+    save(model, Path(path))
 
-        save_timm(model, Path(path))
-    elif format == "triptych":
-        config = getattr(model, "config", None)
-        if not isinstance(config, dict) or "model" not in config:
-            raise UserError(
-                "this model does not know its config (model.config = {'model': {...}}), which the format keeps"
-            )
-        state = {f"{PREFIX}{name}": tensor for name, tensor in model.state_dict().items()}
-        write_checkpoint(Path(path), {"state_dict": state, "triptych": {"config": config}})
-    else:
-        raise UserError(f"format is {format!r}; triptych.export writes 'triptych' or 'timm'")
+
+def _save_own(model: nn.Module, path: Path) -> None:
+    config = getattr(model, "config", None)
+    if not isinstance(config, dict) or "model" not in config:
+        raise UserError("this model does not know its config (model.config = {'model': {...}}), which the format keeps")
+    state = {f"{PREFIX}{name}": tensor for name, tensor in model.state_dict().items()}
+    write_checkpoint(path, {"state_dict": state, "triptych": {"config": config}})
 
 
 def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[str, ...]) -> nn.Module:
     config = read_config(folder)
     if not isinstance(config.get("model"), dict):
         raise UserError(f"{folder} does not say which model it holds: its config.json has no 'model'")
+    tower = config["model"].get("tower")
+    if isinstance(tower, dict) and tower.get("pretrained"):
+        tower["pretrained"] = False  # its weights are here; nothing is fetched to be overwritten
     built = build(config["model"], (*MODEL_PACKAGES, *allow))
     if not isinstance(built, nn.Module):
         raise UserError(f"the config.json of {folder} describes a {type(built).__name__}, not a model")
     model = cast(Any, built)
+    adapters = config.pop("adapters", None)
+    if adapters:
+        build(adapters, (*MODEL_PACKAGES, *allow))(model)
     name = EMA if weights == "ema" and EMA in read_manifest(folder).files else MODEL
     state = read_weights(folder, name)
     own = model.state_dict()
@@ -100,6 +124,8 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
             f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {sorted(different)[:3]}"
         )
     model.load_state_dict(state)
+    if adapters:
+        fold_adapters(model).requires_grad_(True)
     model.config = config
     if "preprocess" in config:
         try:
@@ -120,7 +146,10 @@ def _found(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir())
         return f"a folder with {', '.join(names[:5]) or 'nothing in it'}{', ...' if len(names) > 5 else ''}"
     if path.suffix in PICKLES:
-        return "a pickle without a timm config.json beside it, and none is ever run to find out what it holds"
+        return (
+            "a pickle without a config.json of timm or transformers beside it, and none is ever run to find out "
+            "what it holds"
+        )
     return f"a file of {path.stat().st_size} bytes"
 
 

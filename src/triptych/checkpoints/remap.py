@@ -57,6 +57,16 @@ def join(foreign: Sequence[str], own: str) -> Rule:
     )  # fmt: skip
 
 
+def convolution(foreign: str, patch: tuple[int, int, int]) -> Rule:
+    """A convolution's weight, and the matrix that our patch embedding has for it; ``patch`` is (channels, height,
+    width).
+    """
+    return Rule(
+        (foreign,), ("tower.patch.projection.weight",),
+        lambda tensors: [tensors[0].flatten(1)], lambda tensors: [tensors[0].unflatten(1, patch)],
+    )  # fmt: skip
+
+
 def import_state(rules: Iterable[Rule], foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A foreign state dict under our own names.
 

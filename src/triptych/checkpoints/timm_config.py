@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from triptych.checkpoints.timm_rules import Shape
+from triptych.checkpoints.foreign import Described, part
+from triptych.checkpoints.timm_rules import Shape, rules
 from triptych.errors import UserError
 
 # Heads by the word after the family in an architecture's name: weights do not tell them, a config only if set by hand.
@@ -27,7 +28,7 @@ HEADS_BY_NAME = [
 ]
 FAMILIES = ("vit", "deit", "deit3", "flexivit", "test")
 # Variants whose blocks compute something else with the same or other weights.
-OTHER_BLOCKS = re.compile(r"rope|dinov3|_rpn_|_xp_|_18x2_|radio|distilled|_r\d\d?_|intern")
+OTHER_BLOCKS = re.compile(r"rope|dinov3|_rpn_|_xp_|_18x2_|radio|_r\d\d?_|intern")
 TANH_GELU = re.compile(r"giantopt|so400m_patch16|base_patch32_siglip|large_patch16_siglip(_gap)?_512")
 ACTIVATIONS = {
     "gelu": ("feedforward.GELUFeedForward", {"approximate": "none"}),
@@ -44,8 +45,8 @@ HARMLESS = {
 }  # fmt: skip
 
 
-def describe(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], Shape]:
-    """The model's own config (``_target_`` trees, plain values), and the shape that `rules` wants.
+def describe(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Described:
+    """A plain ViT, with a distillation token or without.
 
     Raises UserError where the model is no plain ViT, or its config and its weights disagree.
     """
@@ -65,8 +66,9 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[di
             raise UserError(f"The timm model {name} has no weight {key!r}, so it is no plain ViT.")
     dim, channels, *patch_size = state["patch_embed.proj.weight"].shape
     depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-    class_token, registers = "cls_token" in state, state["reg_token"].shape[1] if "reg_token" in state else 0
-    image_size, embed_prefix = _places(name, config, state, int(class_token) + registers, tuple(patch_size))
+    distilled = "dist_token" in state
+    class_token, registers = "cls_token" in state, 1 if distilled else count_registers(state)
+    image_size, embed_prefix = places_of(name, config, state, int(class_token) + registers, tuple(patch_size))
     norm = _norm(name, arguments, state)
     feedforward, form = _feedforward(name, arguments, state)
     tower = {
@@ -74,17 +76,17 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[di
         "image_size": image_size,
         "dim": dim,
         "depth": depth,
-        "patch": _part("patch.PatchEmbedding", patch_size=patch_size, channels=channels),
-        "mixer": _part(
+        "patch": part("patch.PatchEmbedding", patch_size=patch_size, channels=channels),
+        "mixer": part(
             "mixers.softmax.SoftmaxMixer", heads=heads, qkv_bias="blocks.0.attn.qkv.bias" in state,
             out_bias="blocks.0.attn.proj.bias" in state,
             qk_norm=norm if "blocks.0.attn.q_norm.weight" in state else None,
         ),
         "feedforward": feedforward,
         "norm": norm,
-        "position": _part("position.NoPosition") if embed_prefix is None
-        else _part("position.LearnedPosition", embed_prefix=embed_prefix),
-        "pool": _pool(name, config, state, heads, class_token),
+        "position": part("position.NoPosition") if embed_prefix is None
+        else part("position.LearnedPosition", embed_prefix=embed_prefix),
+        "pool": part("pool.DistilledPool") if distilled else _pool(name, config, state, heads, class_token),
         "registers": registers,
         "layer_scale": (arguments.get("init_values") or 1e-5) if "blocks.0.ls1.gamma" in state else None,
     }  # fmt: skip
@@ -92,10 +94,13 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[di
     model = {
         "_target_": "triptych.models.classifier.Classifier",
         "tower": tower,
-        "num_classes": 1 if head is None else head.shape[0],
+        "num_classes": 0 if head is None else head.shape[0],
+        **({"head": part("head.DistilledHead")} if distilled else {}),
     }
-    prefix = int(class_token) + registers if embed_prefix else 0
-    return model, Shape(prefix, (channels, patch_size[0], patch_size[1]), form)
+    shape = Shape(
+        int(class_token) + registers if embed_prefix else 0, (channels, patch_size[0], patch_size[1]), form, distilled
+    )
+    return Described(model, rules(shape), preprocess_of(config, (image_size[0], image_size[1]), channels))
 
 
 def preprocess_of(config: Mapping[str, Any], image_size: tuple[int, int], channels: int) -> dict[str, Any]:
@@ -131,7 +136,12 @@ def _heads(name: str, arguments: Mapping[str, Any]) -> int:
     return int(arguments.get("num_heads") or next(by_name, HEADS[word]))
 
 
-def _places(
+def count_registers(state: Mapping[str, Tensor]) -> int:
+    """How many registers a state dict of timm holds."""
+    return state["reg_token"].shape[1] if "reg_token" in state else 0
+
+
+def places_of(
     name: str, config: Mapping[str, Any], state: Mapping[str, Tensor], prefix: int, patch: tuple[int, ...]
 ) -> tuple[list[int], bool | None]:
     """The image size that positions are for, and whether prefix tokens have positions too (None: no positions at
@@ -160,8 +170,8 @@ def _norm(name: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) 
     if given is not None and str(given).replace("_", "").lower() not in ("layernorm", "rmsnorm"):
         raise UserError(f"The timm model {name} has norm_layer={given!r}; Triptych reads layernorm and rmsnorm.")
     if "blocks.0.norm1.bias" not in state:
-        return _part("norm.RMSNorm", eps=1e-6)
-    return _part("norm.LayerNorm", eps=1e-5 if "_clip_" in name and given is None else 1e-6)
+        return part("norm.RMSNorm", eps=1e-6)
+    return part("norm.LayerNorm", eps=1e-5 if "_clip_" in name and given is None else 1e-6)
 
 
 def _feedforward(
@@ -177,11 +187,11 @@ def _feedforward(
         if given not in (None, "silu"):
             raise UserError(f"The timm model {name} gates by act_layer={given!r}; Triptych reads silu there.")
         form = "split" if "blocks.0.mlp.fc1_g.weight" in state else "packed"
-        return _part("feedforward.SwiGLUFeedForward", **settings), form
+        return part("feedforward.SwiGLUFeedForward", **settings), form
     if (given or default) not in ACTIVATIONS:
         raise UserError(f"The timm model {name} has act_layer={given!r}; Triptych reads {', '.join(ACTIVATIONS)}.")
     target, options = ACTIVATIONS[given or default]
-    return _part(target, **settings, **options), "plain"
+    return part(target, **settings, **options), "plain"
 
 
 def _pool(
@@ -193,16 +203,12 @@ def _pool(
     if not after and "norm.weight" not in state:
         raise UserError(f"The timm model {name} has no final norm, which Triptych's towers always have.")
     if kind == "token" and class_token:
-        return _part("pool.ClassTokenPool", norm_after=after)
+        return part("pool.ClassTokenPool", norm_after=after)
     if kind == "avg":
-        return _part("pool.MeanPool", norm_after=after, class_token=class_token)
+        return part("pool.MeanPool", norm_after=after, class_token=class_token)
     if kind == "map" and not class_token and name != "test_vit3":
-        return _part("pool.AttentionPool", heads=heads, norm_after=after)
+        return part("pool.AttentionPool", heads=heads, norm_after=after)
     raise UserError(
         f"The timm model {name} pools by global_pool={kind!r} with{'' if class_token else 'out'} a class token; "
         "Triptych reads 'token' (with one), 'avg', and 'map' (without one)."
     )
-
-
-def _part(target: str, **settings: Any) -> dict[str, Any]:
-    return {"_target_": f"triptych.nn.{target}", "_partial_": True, **settings}

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from triptych.checkpoints.remap import Rule, join, rename, reshape
+from triptych.checkpoints.remap import Rule, convolution, join, rename, reshape
 
 
 @dataclass(frozen=True)
@@ -18,36 +18,16 @@ class Shape:
     """Channels, height, width of a patch."""
     feedforward: Literal["plain", "packed", "split"]
     """Whether gate and value of a gated feed-forward are one weight or two; plain where there is no gate."""
+    distilled: bool = False
+    """Whether there are a distillation token, which is our first register, and a head for it."""
 
 
 def rules(shape: Shape) -> list[Rule]:
     """timm's names and ours."""
-    prefix = shape.prefix
     block, own = "blocks.{n}", "tower.stack.blocks.{n}"
-    if prefix:
-        places = Rule(
-            ("pos_embed",), ("tower.position.prefix_places", "tower.position.places"),
-            lambda t: [t[0][0, :prefix], t[0][0, prefix:]], lambda t: [torch.cat(list(t))[None]],
-        )  # fmt: skip
-    else:
-        places = Rule(("pos_embed",), ("tower.position.places",), lambda t: [t[0][0]], lambda t: [t[0][None]])
-    up = {
-        "plain": rename(f"{block}.mlp.fc1.{{kind}}", f"{own}.feedforward.up.{{kind}}"),
-        "packed": rename(f"{block}.mlp.fc1.{{kind}}", f"{own}.feedforward.gate_up.{{kind}}"),
-        "split": join(
-            (f"{block}.mlp.fc1_g.{{kind}}", f"{block}.mlp.fc1_x.{{kind}}"), f"{own}.feedforward.gate_up.{{kind}}"
-        ),
-    }[shape.feedforward]
     return [
-        up,
-        reshape("cls_token", "tower.class_token", (1, 1, -1), (1, -1)),
-        Rule(("reg_token",), ("tower.registers",), lambda t: [t[0][0]], lambda t: [t[0][None]]),
-        places,
-        Rule(
-            ("patch_embed.proj.weight",), ("tower.patch.projection.weight",),
-            lambda t: [t[0].flatten(1)], lambda t: [t[0].unflatten(1, shape.patch)],
-        ),
-        rename("patch_embed.proj.bias", "tower.patch.projection.bias"),
+        feedforward_up(shape.feedforward),
+        *embedding(shape.prefix, shape.patch, "dist_token" if shape.distilled else "reg_token"),
         rename(f"{block}.norm1.{{kind}}", f"{own}.mixer_norm.{{kind}}"),
         rename(f"{block}.attn.qkv.{{kind}}", f"{own}.mixer.qkv.{{kind}}"),
         rename(f"{block}.attn.q_norm.{{kind}}", f"{own}.mixer.query_norm.{{kind}}"),
@@ -66,5 +46,38 @@ def rules(shape: Shape) -> list[Rule]:
         rename("attn_pool.norm.{kind}", "tower.pool.feedforward_norm.{kind}"),
         rename("attn_pool.mlp.fc1.{kind}", "tower.pool.feedforward.up.{kind}"),
         rename("attn_pool.mlp.fc2.{kind}", "tower.pool.feedforward.down.{kind}"),
-        rename("head.{kind}", "head.{kind}"),
+        rename("head.{kind}", "head.of_class.{kind}" if shape.distilled else "head.{kind}"),
+        rename("head_dist.{kind}", "head.of_distillation.{kind}"),
+    ]
+
+
+def embedding(
+    prefix: int, patch: tuple[int, int, int], registers: str = "reg_token", position: str = "tower.position"
+) -> list[Rule]:
+    """Tokens, positions and patches; ``registers`` is timm's name for them, ``position`` ours for the learned table,
+    and for the rest see `Shape`.
+    """
+    if prefix:
+        places = Rule(
+            ("pos_embed",), (f"{position}.prefix_places", f"{position}.places"),
+            lambda t: [t[0][0, :prefix], t[0][0, prefix:]], lambda t: [torch.cat(list(t))[None]],
+        )  # fmt: skip
+    else:
+        places = Rule(("pos_embed",), (f"{position}.places",), lambda t: [t[0][0]], lambda t: [t[0][None]])
+    return [
+        reshape("cls_token", "tower.class_token", (1, 1, -1), (1, -1)),
+        Rule((registers,), ("tower.registers",), lambda t: [t[0][0]], lambda t: [t[0][None]]),
+        places,
+        convolution("patch_embed.proj.weight", patch),
+        rename("patch_embed.proj.bias", "tower.patch.projection.bias"),
     ]  # fmt: skip
+
+
+def feedforward_up(form: Literal["plain", "packed", "split"]) -> Rule:
+    """The first layer of the feed-forward, in the form that `Shape` names."""
+    block, own = "blocks.{n}.mlp", "tower.stack.blocks.{n}.feedforward"
+    return {
+        "plain": rename(f"{block}.fc1.{{kind}}", f"{own}.up.{{kind}}"),
+        "packed": rename(f"{block}.fc1.{{kind}}", f"{own}.gate_up.{{kind}}"),
+        "split": join((f"{block}.fc1_g.{{kind}}", f"{block}.fc1_x.{{kind}}"), f"{own}.gate_up.{{kind}}"),
+    }[form]

@@ -1,5 +1,6 @@
 """The choices that conf/ offers, read from its folders: a group is a folder, a choice is a file in it."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def tasks() -> dict[str, Path]:
 def task_file(task: str) -> Path:
     """The YAML file that a task's configuration is composed from."""
     return next(path for root in roots() if (path := root / f"{task}.yaml").is_file())
+
+
+def of_task(task: str) -> list[str]:
+    """The groups that a task chooses from: those in its file's list of defaults, and what is inside them."""
+    listed = re.findall(r"^ *- (\w+):", task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
+    return [group for group in groups() if group.partition("/")[0] in listed]
 
 
 def file_of(group: str, choice: str) -> Path:

@@ -1,19 +1,19 @@
 """`triptych --help`, `triptych TASK --help` and `triptych help TASK [KEY]`: all that can be set, without torch."""
 
 import ast
-import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from triptych.command import groups, messages
-from triptych.command.overrides import as_typed, without_default_experiment
+from triptych.command import data_of_run, groups, messages
+from triptych.command.overrides import as_typed
 from triptych.errors import UserError
 from triptych.schema import register
 from triptych.schema.check import documented, nodes, text_keys
 from triptych.schema.option import Documented, near
+from triptych.schema.roots import shorthand
 
 _WIDTH = 100
 
@@ -56,7 +56,7 @@ def manual(words: list[str]) -> str:
         close = near(task, list(groups.tasks()))
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no task {task!r}.{hint} The tasks are {', '.join(groups.tasks())}")
-    overrides = without_default_experiment(task, as_typed([key for key in keys if "=" in key], text_keys()))
+    overrides = as_typed([key for key in keys if "=" in key], text_keys(), task)
     try:
         config = messages.compose_plain(task, overrides)
     except messages.COMPOSITION_ERRORS as error:
@@ -70,20 +70,17 @@ def _task_page(task: str, config: DictConfig) -> str:
         _summary(groups.tasks()[task]),
         "",
         f"usage: triptych {task} [key=value ...]",
-        "",
-        "Groups (GROUP=CHOICE):",
     ]
-    lines += _table((group, ", ".join(groups.choices(group))) for group in _groups_of(task, config))
+    if chosen := _groups_of(task):
+        lines += ["", "Groups (GROUP=CHOICE):", *_table((group, ", ".join(groups.choices(group))) for group in chosen)]
     lines += ["", f"Settings and their defaults (`triptych help {task} KEY` tells more):"]
     lines += _table((f"{key}={_default(config, key)}", field.help) for key, field in documented(config).items())
     return "\n".join(lines)
 
 
-def _groups_of(task: str, config: DictConfig) -> list[str]:
-    """The groups that a task chooses from: those of its settings, and `experiment` where its file names it."""
-    with_experiment = re.search(r"^ +- experiment:", groups.task_file(task).read_text(encoding="utf-8"), re.MULTILINE)
-    outer = {*map(str, config), *(["experiment"] if with_experiment else [])}
-    return [group for group in groups.groups() if group.partition("/")[0] in outer]
+def _groups_of(task: str) -> list[str]:
+    """The groups that a task chooses from and reads."""
+    return [group for group in groups.of_task(task) if not (data_of_run.measures(task) and data_of_run.unread(group))]
 
 
 def _key_page(task: str, key: str, config: DictConfig) -> str:
@@ -92,7 +89,7 @@ def _key_page(task: str, key: str, config: DictConfig) -> str:
     if key in fields:
         return _field_page(fields[key], config)
     group = key.replace(".", "/")
-    if group in groups.groups():
+    if group in groups.groups() and key not in shorthand(task):
         chosen = nodes(config).get(key)
         about = (chosen.__doc__ or "").strip().splitlines()[0] if chosen else ""
         inside = [

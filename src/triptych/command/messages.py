@@ -22,7 +22,8 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
     if "Unexpected type for root: NoneType" in text:
         return _key_of_nothing(task, overrides)
     if found := re.search(r"Missing mandatory value: (\S+)", text):
-        return f"{found[1]} is not set: give {found[1]}=... (`triptych help {task} {found[1]}` says what it is)"
+        key = getattr(cause, "full_key", None) or getattr(error, "full_key", None) or found[1]
+        return f"{key} is not set: give {key}=... (`triptych help {task} {key}` says what it is)"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(str(error.missing_cfg_file))
     if found := re.search(r"Could not override '([^']+)'\.", text):
@@ -47,10 +48,21 @@ def _key_of_nothing(task: str, overrides: list[str]) -> str:
     config = compose_plain(task, [item for item in overrides if _chooses(item)])
     for override in overrides:
         place = override.partition("=")[0].lstrip("+").rpartition(".")[0]
+        if foreign := _foreign_group(place, task):
+            return foreign
         if place and OmegaConf.select(config, place) is None:
             options = groups.choices(place.replace(".", "/"))
             return f"{override} changes {place}, which is null: choose one first, {place}={' or '.join(options)}"
     return f"one of {', '.join(overrides)} changes a part that is null: choose the part first"
+
+
+def _foreign_group(key: str, task: str) -> str | None:
+    """What to say of a key below a group that other tasks choose from, and this one does not."""
+    group = key.replace(".", "/").partition("/")[0]
+    if group not in groups.groups() or group in groups.of_task(task):
+        return None
+    chosen = ", ".join(name for name in groups.of_task(task) if "/" not in name)
+    return f"`triptych {task}` has no choice of {group}: it chooses {chosen}"
 
 
 def keys_of(task: str, overrides: list[str]) -> list[str]:
@@ -109,6 +121,8 @@ def _unknown_in_file(choice: str, key: str) -> str:
 
 
 def _unknown_key(key: str, task: str, overrides: list[str]) -> str:
+    if foreign := _foreign_group(key, task):
+        return foreign
     known = [item for item in keys_of(task, overrides) if not item.split(".")[-1].startswith("_")]
     same_name = [item for item in known if item.split(".")[-1] == key.split(".")[-1]]
     close = list(dict.fromkeys([*near(key, [*known, *groups.groups()]), *same_name]))[:3]

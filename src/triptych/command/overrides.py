@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from triptych.command import groups
 from triptych.errors import UserError
 from triptych.schema.option import near
+from triptych.schema.roots import shorthand
 
 _OVERRIDE = re.compile(r"^(?P<sign>\+\+|\+|~)?(?P<key>[^=\s]+)(?:=(?P<value>.*))?$", re.DOTALL)
 # Hydra's own flags that take the next word.
@@ -28,33 +29,40 @@ def quote(value: str) -> str:
     return "'" + escaped + "\\" * trailing + "'"
 
 
-def as_typed(arguments: list[str], text_keys: frozenset[str]) -> list[str]:
-    """Hydra's form of the overrides in `arguments`; flags (`-m`, `--cfg`) pass through.
+def as_typed(arguments: list[str], text_keys: frozenset[str], task: str) -> list[str]:
+    """Hydra's form of the overrides of `task` in `arguments`; flags (`-m`, `--cfg`) pass through.
 
-    `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep.
+    `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep;
+    `KEY=PATH` means `KEY.path=PATH` for the keys of which the task says so (`shorthand`).
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
+    chosen_from, short = groups.of_task(task), shorthand(task)
     overrides, flags = [], []
     for last, argument in zip(["", *arguments], arguments, strict=False):
         if argument.startswith("-") or last in _WITH_VALUE:
             flags.append(argument)
         else:
-            overrides.append(_override(argument, text_keys, sweep))
+            overrides.append(_override(_written_out(argument, short), text_keys, sweep, chosen_from))
     # Hydra's parser wants the overrides side by side.
+    if "experiment" in chosen_from:
+        overrides = _without_default_experiment(overrides)
     return [*overrides, *flags]
 
 
-def without_default_experiment(task: str, overrides: list[str]) -> list[str]:
-    """Whoever chooses other data wants none of the settings that a task's default experiment made for its own."""
-    if "- experiment:" not in groups.task_file(task).read_text(encoding="utf-8"):
-        return overrides
+def _written_out(argument: str, short: frozenset[str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{key}.path={value}" if equals and key.lstrip("+") in short else argument
+
+
+def _without_default_experiment(overrides: list[str]) -> list[str]:
+    """Whoever chooses other data wants none of the settings that the default experiment made for its own."""
     keys = [override.partition("=")[0] for override in overrides]
     if "data" in keys and "experiment" not in keys and "~experiment" not in keys:
-        return ["~experiment", *overrides]
+        return [*overrides, "~experiment"]
     return overrides
 
 
-def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
+def _override(argument: str, text_keys: frozenset[str], sweep: bool, chosen_from: list[str]) -> str:
     match = _OVERRIDE.match(argument)
     if match is None or (match["value"] is None and match["sign"] != "~"):
         raise UserError(_not_an_override(argument))
@@ -64,9 +72,9 @@ def _override(argument: str, text_keys: frozenset[str], sweep: bool) -> str:
     if value is None:
         return argument
     slashed = key.replace(".", "/")
-    if value == "null" and slashed in groups.groups():
+    if value == "null" and slashed in chosen_from:
         return f"~{slashed}"  # Hydra's word for no choice
-    if slashed in groups.groups() and not value.startswith(("{", "$")):
+    if slashed in chosen_from and not value.startswith(("{", "$")):
         key = slashed  # model.tower.mixer=softmax chooses from the group, as model/tower/mixer=softmax does
     return f"{sign}{key}={_value(key, value, key in text_keys, sweep)}"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from triptych.command import groups, messages
-from triptych.command.overrides import as_typed, without_default_experiment
+from triptych.command import data_of_run, groups, messages
+from triptych.command.overrides import as_typed
 from triptych.errors import TrainingFault, UserError
 from triptych.schema import register
 from triptych.schema.check import check, text_keys
@@ -44,8 +44,7 @@ def _run(task: str, arguments: list[str]) -> int:
     import hydra
 
     register()
-    overrides = as_typed(arguments, text_keys())
-    overrides = without_default_experiment(task, overrides)
+    overrides = as_typed(arguments, text_keys(), task)
     body = _task_body(groups.tasks()[task])
     if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
         flags = [override for override in overrides if override.startswith("-")]
@@ -54,6 +53,8 @@ def _run(task: str, arguments: list[str]) -> int:
         config = _resumed(task, overrides)
         _reach_own_code(config)
         return body(config)
+    measures = data_of_run.measures(task)
+    overrides, data_changes = data_of_run.set_aside(overrides) if measures else (overrides, [])
     codes: list[int] = []
     composed = False
 
@@ -62,6 +63,8 @@ def _run(task: str, arguments: list[str]) -> int:
         composed = True
         # A run's own error is told here, so that the other runs of a sweep still run and Hydra adds nothing to it.
         try:
+            if measures:
+                data_of_run.fill(config, data_changes)
             check(config)
             _reach_own_code(config)
             codes.append(body(config))

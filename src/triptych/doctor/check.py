@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -42,7 +41,7 @@ def check(config: DictConfig) -> int:
         try:
             diagnosis = diagnose(settings)
         except UserError:
-            run.discard(Path(config.output))
+            run.discard()
             raise
         plain = yaml.safe_dump(masking.tree(settings), sort_keys=False, allow_unicode=True)
         run.write_config(plain)

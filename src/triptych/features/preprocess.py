@@ -54,16 +54,24 @@ class Preprocess:
         """The image, or batch of images, as the model takes it: float32, normalised."""
         if isinstance(image, Image):
             image = image.convert("L" if len(self.mean) == 1 else "RGB")
+        return self.normalise(self.cut(image))
+
+    def cut(
+        self, image: Image | UInt8[Tensor, "*batch channels height width"]
+    ) -> UInt8[Tensor, "*batch channels out_height out_width"]:
+        """The image, or batch of images, resized and cut to ``image_size``, not yet normalised.
+
+        Raises ValueError for a tensor that is not uint8.
+        """
+        if isinstance(image, Image):
             have = (image.height, image.width)
         else:
             if image.dtype != torch.uint8:
                 raise ValueError(f"Preprocessing takes uint8 pixels (0 to 255), not {image.dtype}.")
             have = (image.shape[-2], image.shape[-1])
-        return self.normalise(self._cut(image, have))
-
-    def _cut(self, image: Any, have: tuple[int, int]) -> Tensor:
         # A PIL image is resized by PIL and a tensor by torchvision, which differ in the last digit, as they do in timm.
-        cut = TF.resize(image, self._resized(have), InterpolationMode(self.interpolation), antialias=True)
+        pixels: Any = image
+        cut = TF.resize(pixels, self._resized(have), InterpolationMode(self.interpolation), antialias=True)
         if self.mode == "border":
             cut = self._pad(cut)
         cut = TF.center_crop(cut, list(self.image_size))

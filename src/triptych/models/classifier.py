@@ -1,34 +1,46 @@
 """A tower with a linear head over classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from triptych.features.preprocess import Preprocess
 from triptych.nn.init import initialise_head
 from triptych.nn.linear import Linear
+from triptych.towers.timm import TimmTower
 from triptych.towers.vision import VisionTower
 
 
 class Classifier(nn.Module):
     """Images to class logits. ``preprocess`` says what the tower wants of its images, and travels with the weights;
-    ``config`` is the plain description that it was built from, where there is one.
+    ``config`` is the plain description that it was built from, where there is one. ``head(width, num_classes)`` makes
+    the head, a linear map where it is None; with ``num_classes=0`` there is none, and logits are the embeddings.
     """
 
     config: dict[str, Any] | None = None
+    head: Any
 
-    def __init__(self, tower: VisionTower, num_classes: int, preprocess: Preprocess | None = None) -> None:
+    def __init__(
+        self,
+        tower: VisionTower | TimmTower,
+        num_classes: int,
+        preprocess: Preprocess | None = None,
+        head: Callable[[int, int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
-        self.tower = tower
+        self.make_head = head or Linear
+        # Whoever reaches into a tower knows which of the two it is.
+        self.tower: Any = tower
         self.preprocess = preprocess or _default_preprocess(tower)
         self.reset_head(num_classes)
 
     @property
     def num_classes(self) -> int:
-        """How many classes the head tells apart."""
-        return self.head.out_features
+        """How many classes the head tells apart, 0 where there is none."""
+        return 0 if isinstance(self.head, nn.Identity) else self.head.out_features
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
@@ -43,14 +55,22 @@ class Classifier(nn.Module):
         return self.tower(images).pooled
 
     def reset_head(self, num_classes: int) -> None:
-        """A fresh head for ``num_classes`` classes, on the tower's device. Raises ValueError below 1."""
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; a classifier needs at least 1.")
+        """A fresh head for ``num_classes`` classes, on the tower's device; 0 takes it away. Raises ValueError below
+        0.
+        """
+        if num_classes < 0:
+            raise ValueError(f"num_classes is {num_classes}; it must be at least 1, or 0 for no head.")
+        if num_classes == 0:
+            self.head = nn.Identity()
+            return
         like = next(self.tower.parameters())
-        self.head = Linear(self.tower.dim, num_classes, device=like.device, dtype=like.dtype)
-        initialise_head(self.head)
+        with torch.device(like.device):
+            self.head = self.make_head(self.tower.embedding_dim, num_classes).to(like.dtype)
+        for linear in self.head.modules():
+            if isinstance(linear, nn.Linear):
+                initialise_head(linear)
 
 
-def _default_preprocess(tower: VisionTower) -> Preprocess:
+def _default_preprocess(tower: VisionTower | TimmTower) -> Preprocess:
     halves = (0.5,) * tower.channels
     return Preprocess(tower.image_size, halves, halves)

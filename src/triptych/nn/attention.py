@@ -1,12 +1,13 @@
 """Scaled dot-product attention over a `SequenceLayout`, by whichever road is fastest, with one result."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention.bias import causal_lower_right
 
 from triptych.nn.layout import Rotary, SequenceLayout
+from triptych.nn.watch import watching
 
 
 def rotate(x: Float[Tensor, "*batch tokens heads dim"], rotary: Rotary) -> Float[Tensor, "*batch tokens heads dim"]:
@@ -39,25 +40,35 @@ def attend(
     one dense call.
     """
     if not layout.packed:
-        return _dense(query, key, value, layout.causal, layout.key_mask)
+        return attend_rows(query, key, value, layout.causal, layout.key_mask)
     if layout.sizes is None:
         shape = (layout.batch, layout.max_length)
         q, k, v = (x.unflatten(0, shape) for x in (query, key, value))
-        return _dense(q, k, v, layout.causal, None).flatten(0, 1)
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        return attend_rows(q, k, v, layout.causal).flatten(0, 1)
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and watching() is None:
         return _variable_length(query, key, value, layout)
     outputs = []
     for length, rows in layout.groups:
         q, k, v = (x.index_select(0, rows).unflatten(0, (-1, length)) for x in (query, key, value))
-        outputs.append(_dense(q, k, v, layout.causal, None).flatten(0, 1))
+        outputs.append(attend_rows(q, k, v, layout.causal).flatten(0, 1))
     assert layout.ungroup is not None
     return torch.cat(outputs).index_select(0, layout.ungroup)
 
 
-def _dense(query: Tensor, key: Tensor, value: Tensor, causal: bool, key_mask: Tensor | None) -> Tensor:
-    """Token-major in and out; PyTorch's kernels want the heads before the tokens and return a view of token-major
-    memory.
+def attend_rows(
+    query: Float[Tensor, "batch tokens heads head_dim"],
+    key: Float[Tensor, "batch keys kv_heads head_dim"],
+    value: Float[Tensor, "batch keys kv_heads head_dim"],
+    causal: bool = False,
+    key_mask: Bool[Tensor, "batch keys"] | None = None,
+) -> Float[Tensor, "batch tokens heads head_dim"]:
+    """Attention between rows of tokens, without a layout; the mask is True at real keys.
+
+    Token-major in and out; PyTorch's kernels want the heads before the tokens and return a view of token-major memory.
     """
+    watch = watching()
+    if watch is not None:
+        return watch.attend(query, key, value, causal, key_mask)
     grouped = query.shape[-2] != key.shape[-2]
     mask = None
     if causal and query.shape[1] != key.shape[1]:

@@ -24,25 +24,48 @@ class Linear(nn.Linear):
     """`torch.nn.Linear`, by the faster kernel."""
 
     def forward(self, input: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
-        if not _eligible(input, self.weight):
-            return F.linear(input, self.weight, self.bias)
-        return _OneDNNLinear.apply(input.flatten(0, -2), self.weight, self.bias).unflatten(0, input.shape[:-1])
+        return _linear(input, self.weight, self.bias)
 
 
 class FusedLinear(Linear):
     """Linear maps to ``splits`` outputs side by side in one weight (query-key-value, gate-up).
 
     The splits are known, so that the initialisation treats each as its own matrix, and an adapter or an importer can
-    address one.
+    address one. ``bias`` says for all splits, or for each, whether it has one; ``bias`` of the module holds those that
+    there are, end to end.
     """
 
-    def __init__(self, in_features: int, splits: Sequence[int], bias: bool = True) -> None:
-        super().__init__(in_features, sum(splits), bias)
+    def __init__(self, in_features: int, splits: Sequence[int], bias: bool | Sequence[bool] = True) -> None:
         self.splits = list(splits)
+        self.biased = [bias] * len(self.splits) if isinstance(bias, bool) else list(bias)
+        super().__init__(in_features, sum(splits), any(self.biased))
+        if self.bias is not None and not all(self.biased):
+            kept = sum(size for size, has in zip(self.splits, self.biased, strict=True) if has)
+            self.bias = nn.Parameter(self.bias.detach()[:kept].clone())
+
+    def forward(self, input: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
+        return _linear(input, self.weight, self._whole_bias())
+
+    def _whole_bias(self) -> Tensor | None:
+        if self.bias is None or all(self.biased):
+            return self.bias
+        given = iter(self.bias.split([size for size, has in zip(self.splits, self.biased, strict=True) if has]))
+        return torch.cat(
+            [
+                next(given) if has else self.bias.new_zeros(size)
+                for size, has in zip(self.splits, self.biased, strict=True)
+            ]
+        )
 
     def parts(self, x: Float[Tensor, "*batch in_features"]) -> tuple[Tensor, ...]:
         """The outputs, one view for each split, of shape ``(*batch, split)``."""
         return torch.split(self(x), self.splits, dim=-1)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if not _eligible(x, weight):
+        return F.linear(x, weight, bias)
+    return _OneDNNLinear.apply(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
 
 
 def _eligible(x: Tensor, weight: Tensor) -> bool:

@@ -1,5 +1,6 @@
 """Images (or spectrograms) cut into patches, and patches made into tokens."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,3 +70,23 @@ class PatchEmbedding(nn.Module):
     def forward(self, patches: Float[Tensor, "*batch pixels"]) -> Float[Tensor, "*batch dim"]:
         """Patches, as `cut` gives them, to tokens."""
         return self.projection(patches)
+
+
+@torch.no_grad()
+def resample_patches(
+    weight: Float[Tensor, "dim pixels"], old: tuple[int, int], new: tuple[int, int]
+) -> Float[Tensor, "dim new_pixels"]:
+    """The weight of a patch embedding for patches of another size (height, width), so that a patch and its resized
+    picture give the same token: exactly where patches grow, as nearly as can be where they shrink (Beyer et al., 2023,
+    "FlexiViT").
+
+    Resizing (bicubic, with antialiasing) is a linear map; the weight is multiplied with the pseudo-inverse of its
+    transpose, in float64. Channels come first in a row, as `PatchEmbedding` has them.
+    """
+    if old == new:
+        return weight
+    pixels = old[0] * old[1]
+    basis = torch.eye(pixels, dtype=torch.float64, device=weight.device).view(pixels, 1, *old)
+    resize = F.interpolate(basis, size=new, mode="bicubic", antialias=True).flatten(1)
+    kernels = weight.double().unflatten(1, (-1, pixels))
+    return (kernels @ torch.linalg.pinv(resize).T).flatten(1).to(weight.dtype)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from triptych.nn.attention import attend_rows
 from triptych.nn.feedforward import GELUFeedForward
 from triptych.nn.layout import SequenceLayout
 from triptych.nn.linear import FusedLinear, Linear
@@ -27,6 +27,12 @@ class Pool(nn.Module, ABC):
     """Whether it wants a class token, first in every sequence."""
     norm_after: bool
     """Whether it normalises its result itself."""
+    registers: int = 0
+    """How many registers it reads, so that the tower must have at least as many."""
+
+    def width(self, dim: int) -> int:
+        """Width of what it makes of tokens ``dim`` wide."""
+        return dim
 
     @abstractmethod
     def forward(self, x: Tensor, layout: SequenceLayout) -> Tensor: ...
@@ -43,10 +49,7 @@ class ClassTokenPool(Pool):
         self.norm = norm(dim) if norm_after else nn.Identity()
 
     def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
-        if not layout.packed:
-            return self.norm(x[:, 0])
-        assert layout.cu_seqlens is not None
-        return self.norm(x.index_select(0, layout.cu_seqlens[:-1]))
+        return self.norm(prefix_token(x, layout, 0))
 
 
 class MeanPool(Pool):
@@ -64,6 +67,43 @@ class MeanPool(Pool):
 
     def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
         return self.norm(mean_of_content(x, layout))
+
+
+class ClassMeanPool(Pool):
+    """The class token and the mean of the content tokens side by side, twice as wide as a token: what DINOv2's linear
+    classifiers read (Oquab et al., 2023). The norm comes before.
+    """
+
+    class_token = True
+    norm_after = False
+
+    def __init__(self, dim: int, norm: Norm) -> None:
+        super().__init__()
+
+    def width(self, dim: int) -> int:
+        return 2 * dim
+
+    def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples width"]:
+        return torch.cat([prefix_token(x, layout, 0), mean_of_content(x, layout)], dim=-1)
+
+
+class DistilledPool(Pool):
+    """The class token and the distillation token side by side, for a `DistilledHead` (Touvron et al., 2020, "DeiT").
+    The tower's first register is the distillation token. The norm comes before.
+    """
+
+    class_token = True
+    norm_after = False
+    registers = 1
+
+    def __init__(self, dim: int, norm: Norm) -> None:
+        super().__init__()
+
+    def width(self, dim: int) -> int:
+        return 2 * dim
+
+    def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples width"]:
+        return torch.cat([prefix_token(x, layout, 0), prefix_token(x, layout, 1)], dim=-1)
 
 
 class AttentionPool(Pool):
@@ -97,12 +137,20 @@ class AttentionPool(Pool):
     def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
         # With one query a sequence attention is a sliver of the work, so packed sequences take the padded route too.
         content = (layout.unpack(x) if layout.packed else x)[:, layout.prefix :]
-        mask = None if layout.sizes is None else layout.real_tokens()[:, None, None, layout.prefix :]
-        query = self.query(self.latent).expand(layout.batch, -1, -1)
-        key, value = self.key_value.parts(content)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        y = self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2)[:, 0])
+        mask = None if layout.sizes is None else layout.real_tokens()[:, layout.prefix :]
+        latent = self.query(self.latent).expand(layout.batch, -1, -1)
+        parts = (latent, *self.key_value.parts(content))
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)
+        y = self.out(attend_rows(query, key, value, key_mask=mask).flatten(-2)[:, 0])
         return self.norm(y + self.feedforward(self.feedforward_norm(y)))
+
+
+def prefix_token(x: Float[Tensor, "*batch dim"], layout: SequenceLayout, place: int) -> Float[Tensor, "samples dim"]:
+    """The prefix token at ``place`` of each sequence."""
+    if not layout.packed:
+        return x[:, place]
+    assert layout.cu_seqlens is not None
+    return x.index_select(0, layout.cu_seqlens[:-1] + place)
 
 
 def mean_of_content(x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:

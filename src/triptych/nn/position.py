@@ -5,14 +5,18 @@ rotation angles for the mixers; what it does not give is None.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from triptych.nn.coordinates import centre_aligned, check_axes
 from triptych.nn.layout import Rotary
+from triptych.nn.resample import resampling_matrix
+
+Coordinates = Callable[[tuple[int, ...], tuple[int, ...], torch.device], Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,25 +68,33 @@ class LearnedPosition(Position):
     by default.
 
     ``embed_prefix`` gives the prefix tokens learned positions too, as the first ViT did (timm's
-    ``no_embed_class=False``); they stay out of the resampling.
+    ``no_embed_class=False``); they stay out of the resampling. ``offset`` (cells) widens the new grid that is aimed at,
+    as DINOv2's own code does by 0.1, without antialiasing.
     """
 
     def __init__(
-        self, tokens: TokenGrid, embed_prefix: bool = True, interpolation: str = "bicubic", antialias: bool = True
+        self,
+        tokens: TokenGrid,
+        embed_prefix: bool = True,
+        interpolation: str = "bicubic",
+        antialias: bool = True,
+        offset: float = 0.0,
     ) -> None:
         super().__init__()
         self.built_grid = tokens.grid
         self.interpolation = interpolation
         self.antialias = antialias
+        self.offset = offset
         places = torch.Size(tokens.grid).numel()
         self.places = nn.Parameter(torch.zeros(places, tokens.dim))
         with_prefix = embed_prefix and tokens.prefix > 0
         self.prefix_places = nn.Parameter(torch.zeros(tokens.prefix, tokens.dim)) if with_prefix else None
 
     def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
-        if grid == self.built_grid:
+        # An exported graph takes every grid by the same road: at this one, the matrices are the identity.
+        if not torch.compiler.is_exporting() and grid == self.built_grid:
             return self.places
-        return resample_grid(self.places, self.built_grid, grid, self.interpolation, self.antialias)
+        return resample_grid(self.places, self.built_grid, grid, self.interpolation, self.antialias, self.offset)
 
     def prefix_table(self) -> Float[Tensor, "prefix dim"] | None:
         return self.prefix_places
@@ -94,21 +106,21 @@ class LearnedPosition(Position):
 class SinusoidalPosition(Position):
     """Fixed sines and cosines of the coordinates, 1-D (Vaswani et al., 2017) or 2-D (MoCo v3; big_vision's
     ``sincos2d``), by the number of axes of the grid. Coordinates of another grid are stretched onto the one it was
-    built for.
+    built for, or onto ``reference`` where that is given.
 
     Raises ValueError where the width is no multiple of twice the number of axes.
     """
 
-    def __init__(self, tokens: TokenGrid, base: float = 10_000.0) -> None:
+    def __init__(self, tokens: TokenGrid, base: float = 10_000.0, reference: Sequence[int] | None = None) -> None:
         super().__init__()
         _check_width("dim", tokens.dim, 2 * len(tokens.grid))
-        self.dim, self.built_grid, self.base = tokens.dim, tokens.grid, base
+        self.dim, self.built_grid, self.base = tokens.dim, _built_grid(tokens, reference), base
 
     def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
         waves = self.dim // (2 * len(grid))
         exponents = torch.arange(waves, device=device, dtype=torch.float32) / max(1, waves - 1)
         # The last axis (width) comes first, as in the reference implementations.
-        axes = grid_coordinates(grid, self.built_grid, device).flip(-1).unbind(-1)
+        axes = centre_aligned(grid, self.built_grid, device).flip(-1).unbind(-1)
         angles = [axis[:, None] * self.base**-exponents for axis in axes]
         return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=-1)
 
@@ -121,19 +133,26 @@ class SinusoidalPosition(Position):
 
 class RotaryPosition(Position):
     """Rotary positions, axial: each axis of the grid turns its own share of the pairs of each head (Su et al., 2021;
-    Heo et al., 2024). Prefix tokens are not turned. Coordinates of another grid are stretched onto the one it was
-    built for.
+    Heo et al., 2024). Prefix tokens are not turned. ``coordinates`` says where the cells of a grid lie, relative to the
+    grid that the positions were built for, or to ``reference`` where that is given: see `triptych.nn.coordinates`.
 
     Raises ValueError where the mixer takes no rotary positions, or its heads are no multiple of twice the number of
     axes wide.
     """
 
-    def __init__(self, tokens: TokenGrid, base: float = 100.0) -> None:
+    def __init__(
+        self,
+        tokens: TokenGrid,
+        base: float = 100.0,
+        coordinates: Coordinates = centre_aligned,
+        reference: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         if tokens.rotary_dim is None:
             raise ValueError("This mixer takes no rotary positions; choose another position scheme, or another mixer.")
         _check_width("head width", tokens.rotary_dim, 2 * len(tokens.grid))
-        self.rotary_dim, self.built_grid, self.base = tokens.rotary_dim, tokens.grid, base
+        self.rotary_dim, self.built_grid, self.base = tokens.rotary_dim, _built_grid(tokens, reference), base
+        self.coordinates = coordinates
 
     def table(self, grid: tuple[int, ...], device: torch.device) -> None:
         return None
@@ -144,7 +163,7 @@ class RotaryPosition(Position):
     def rotary(self, grid: tuple[int, ...], device: torch.device) -> Rotary:
         pairs = self.rotary_dim // (2 * len(grid))
         frequencies = self.base ** -(torch.arange(pairs, device=device, dtype=torch.float32) / pairs)
-        axes = grid_coordinates(grid, self.built_grid, device).unbind(-1)
+        axes = self.coordinates(grid, self.built_grid, device).unbind(-1)
         angles = torch.cat([axis[:, None] * frequencies for axis in axes], dim=-1)
         return Rotary(angles.cos(), angles.sin())
 
@@ -161,10 +180,13 @@ class LearnedRotaryPosition(Position):
         embed_prefix: bool = True,
         interpolation: str = "bicubic",
         antialias: bool = True,
+        offset: float = 0.0,
+        coordinates: Coordinates = centre_aligned,
+        reference: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.learned = LearnedPosition(tokens, embed_prefix, interpolation, antialias)
-        self.angles = RotaryPosition(tokens, base)
+        self.learned = LearnedPosition(tokens, embed_prefix, interpolation, antialias, offset)
+        self.angles = RotaryPosition(tokens, base, coordinates, reference)
 
     def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
         return self.learned.table(grid, device)
@@ -176,40 +198,33 @@ class LearnedRotaryPosition(Position):
         return self.angles.rotary(grid, device)
 
 
-def grid_coordinates(
-    grid: tuple[int, ...], built: tuple[int, ...], device: torch.device
-) -> Float[Tensor, "tokens axes"]:
-    """Coordinates of the cells of ``grid``, last axis fastest, in units of the cells of ``built``: 0, 1, 2, ... where
-    both are equal, else stretched so that both grids cover the same image.
-    """
-    if len(grid) != len(built):
-        raise ValueError(f"A grid of {len(grid)} axes meets positions built for {len(built)} axes.")
-    axes = [
-        (torch.arange(now, device=device, dtype=torch.float32) + 0.5) * (then / now) - 0.5
-        for now, then in zip(grid, built, strict=True)
-    ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)
-
-
 def resample_grid(
     table: Float[Tensor, "places dim"],
     old: tuple[int, ...],
     new: tuple[int, ...],
     interpolation: str = "bicubic",
     antialias: bool = True,
+    offset: float = 0.0,
 ) -> Float[Tensor, "tokens dim"]:
-    """A table of positions on grid ``old`` read off at grid ``new`` (one axis counts as a single row). Interpolates
-    in float32 and returns the table's own type.
+    """A table of positions on grid ``old`` read off at grid ``new``: in float32, returned in the table's own type.
+
+    What `torch.nn.functional.interpolate` gives (with ``align_corners=False``), as one matrix for each axis: plain
+    products, which also hold in an exported graph whose sizes are not known yet. For ``offset`` see `LearnedPosition`.
     """
-    if len(old) != len(new):
-        raise ValueError(f"A grid of {len(new)} axes meets positions built for {len(old)} axes.")
-    rows, columns = old if len(old) == 2 else (1, *old)
-    target = new if len(new) == 2 else (1, *new)
-    picture = table.float().T.reshape(1, -1, rows, columns)
-    resized = F.interpolate(picture, size=target, mode=interpolation, antialias=antialias)
-    return resized.flatten(2)[0].T.to(table.dtype)
+    check_axes(new, old)
+    resized = table.float().unflatten(0, old)
+    for axis, (then, now) in enumerate(zip(old, new, strict=True)):
+        matrix = resampling_matrix(then, now, interpolation, antialias, table.device, offset)
+        resized = (matrix @ resized.movedim(axis, -2)).movedim(-2, axis)
+    return resized.flatten(0, -2).to(table.dtype)
 
 
 def _check_width(name: str, width: int, multiple: int) -> None:
     if width % multiple:
         raise ValueError(f"The {name} is {width}; positions over this grid need a multiple of {multiple}.")
+
+
+def _built_grid(tokens: TokenGrid, reference: Sequence[int] | None) -> tuple[int, ...]:
+    grid = tokens.grid if reference is None else tuple(reference)
+    check_axes(tokens.grid, grid)
+    return grid

@@ -146,8 +146,7 @@ class Objective(LightningModule, ABC):
         count = len(next(iter(batch.values())))
         if count == 0:
             self._share(count)
-            blank = {key: value.new_zeros(1, *value.shape[1:]) for key, value in batch.items()}
-            self.manual_backward(self.loss(blank) * 0.0)
+            self.manual_backward(self.loss(self.blank(batch)) * 0.0)
             return torch.zeros((), device=self.device)
         micro_batches = list(split(batch, self.micro_batch_size or count))
         share = self._share(count)
@@ -159,6 +158,10 @@ class Objective(LightningModule, ABC):
                 self.manual_backward(loss)
             total += loss.detach()
         return total
+
+    def blank(self, batch: Batch) -> Batch:
+        """One sample of zeros, shaped like those of an empty batch."""
+        return {key: value.new_zeros(1, *value.shape[1:]) for key, value in batch.items()}
 
     def _share(self, count: int) -> Tensor | float:
         """This rank's samples over the mean of all ranks: averaging gradients over ranks then weighs each sample

@@ -111,8 +111,11 @@ class ClassificationObjective(Objective):
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss of the samples of a micro-batch."""
-        images = batch["mixed"] if "mixed" in batch else self.normalise(batch["image"])
-        return self.compute_loss(self.model(images), batch["label"])
+        return self.compute_loss(self.logits(batch, "train"), batch["label"])
+
+    def logits(self, batch: Batch, source: str) -> Tensor:
+        """What the model says of the samples of a (micro-)batch; `source` is "train" or the validation set's name."""
+        return self.model(batch["mixed"] if "mixed" in batch else self.normalise(batch["image"]))
 
     def on_validation_epoch_start(self) -> None:
         """Starts all counts afresh."""
@@ -133,9 +136,10 @@ class ClassificationObjective(Objective):
         """Counts one batch of a validation set; a rank's share of a short last one may be empty."""
         if not len(batch["label"]):
             return
-        logits, labels = self.model(self.normalise(batch["image"])), batch["label"]
+        name = self.validation_names[dataloader_idx]
+        logits, labels = self.logits(batch, name), batch["label"]
         self._metrics()[dataloader_idx].update(logits, labels, self.compute_loss(logits, labels))
-        self.predictions[self.validation_names[dataloader_idx]].add(logits, labels, batch["index"])
+        self.predictions[name].add(logits, labels, batch["index"])
 
     def on_validation_epoch_end(self) -> None:
         """Logs each set under its name."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from triptych.errors import UserError
 from triptych.optim.groups import parameter_groups
+from triptych.optim.layers import split_by_layer
 
 FUSED_DEVICES = frozenset(("cpu", "cuda", "mps", "xpu"))
 
@@ -18,15 +19,17 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.05,
     fused: bool | None = None,
+    layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
     """AdamW over the `decay` and `no_decay` groups of `model`.
 
     `weight_decay` is multiplied by the learning rate of the step, as torch does it. `fused=None` takes torch's fused
     kernel where all parameters live on a device that has it (on a CPU it is about 3 times as fast as the loop), True
-    insists on it, False takes torch's default form.
+    insists on it, False takes torch's default form. `layer_decay` below 1 lets layers near the input learn more slowly
+    (`triptych.optim.layers`).
     """
     check_adam(lr, betas, eps, weight_decay)
-    groups = parameter_groups(model, weight_decay)
+    groups = split_by_layer(model, parameter_groups(model, weight_decay), lr, layer_decay)
     parameters = [parameter for group in groups for parameter in group["params"]]
     return torch.optim.AdamW(
         groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=choose_fused(parameters, fused) or None

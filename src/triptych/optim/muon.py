@@ -19,6 +19,7 @@ from triptych.nn.linear import FusedLinear
 from triptych.optim import foreach
 from triptych.optim.adamw import check_adam, choose_fused
 from triptych.optim.groups import check_groups, parameter_groups
+from triptych.optim.layers import split_by_layer
 from triptych.optim.polar import orthogonalise
 
 
@@ -28,16 +29,18 @@ def muon(
     weight_decay: float = 0.05,
     momentum: float = 0.95,
     nesterov: bool = True,
-    ns_steps: int = 3,
+    ns_steps: int = 5,
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
     fused: bool | None = None,
     adamw_lr: float | None = None,
+    layer_decay: float = 1.0,
 ) -> "MuonAdamW":
     """Muon over the weights of the model's linear maps, AdamW over the rest (tables, kernels, all vectors).
 
     `betas`, `eps`, `fused` and `adamw_lr` (None: `lr`) are AdamW's, `momentum`, `nesterov` and `ns_steps` Muon's. The
-    groups are named `muon`, `decay`, `no_decay`.
+    groups are named `muon`, `decay`, `no_decay`. `layer_decay` below 1 lets layers near the input learn more slowly
+    (`triptych.optim.layers`).
     """
     check_adam(lr, betas, eps, weight_decay)
     if adamw_lr is not None and not adamw_lr > 0:
@@ -63,11 +66,14 @@ def muon(
     if not rest:
         raise UserError(f"optimizer muon: {type(model).__name__} has nothing trainable beside linear maps")
     parameters = [parameter for group in rest for parameter in group["params"]]
+    rest_lr = lr if adamw_lr is None else adamw_lr
+    hidden = split_by_layer(model, hidden, lr, layer_decay)
+    rest = split_by_layer(model, rest, rest_lr, layer_decay)
     return MuonAdamW(
         BatchedMuon(hidden, matrices, lr=lr, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps),
         torch.optim.AdamW(
             rest,
-            lr=lr if adamw_lr is None else adamw_lr,
+            lr=rest_lr,
             betas=(betas[0], betas[1]),
             eps=eps,
             fused=choose_fused(parameters, fused) or None,

@@ -21,6 +21,8 @@ class RunDirectory:
     path: Path
     chosen: Path | None = None
     """The checkpoint to go on from where the user named one; None for the last one."""
+    made: tuple[Path, ...] = ()
+    """Folders above it that were made for it, the nearest first."""
 
     @classmethod
     def create(
@@ -50,6 +52,7 @@ class RunDirectory:
                 )
         parent = Path(base) / task / name
         stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
+        made = tuple(folder for folder in (parent, *parent.parents) if not folder.exists())
         try:
             parent.mkdir(parents=True, exist_ok=True)
             path = _make_unique(parent, stamp)
@@ -60,7 +63,7 @@ class RunDirectory:
                 f"No run directory can be made in '{parent}': {error.strerror}. "
                 "Choose another place for the runs, or free this one."
             ) from error
-        return cls(path)
+        return cls(path, made=made)
 
     @classmethod
     def open(cls, path: Path | str) -> "RunDirectory":
@@ -91,12 +94,10 @@ class RunDirectory:
                 return cls(each)
         return None
 
-    def discard(self, base: Path) -> None:
-        """Take away the directory of a run that never began, and the folders above it, up to `base`, that held
-        nothing else.
-        """
+    def discard(self) -> None:
+        """Take away the directory of a run that never began, and the folders above it that were made for it."""
         shutil.rmtree(self.path)
-        for folder in (self.path.parent, self.path.parent.parent, base):
+        for folder in self.made:
             if any(folder.iterdir()):
                 break
             folder.rmdir()
@@ -115,6 +116,11 @@ class RunDirectory:
     def summary(self) -> Path:
         """What came out of the run, as JSON."""
         return self.path / "summary.json"
+
+    @property
+    def classes(self) -> Path:
+        """How well each class was told in the last validation, as CSV."""
+        return self.path / "classes.csv"
 
     @property
     def checkpoints(self) -> Path:

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from triptych.errors import UserError
 from triptych.schema.option import Documented, documented_fields
@@ -46,7 +47,10 @@ def check(config: DictConfig) -> None:
             key = f"{place}.{min(unknown)}" if place else min(unknown)
             raise UserError(f"{key} would be ignored: {kind.__name__} has no such setting. Leave out `+{key}=...`")
     for key, field in documented(config).items():
-        value: Any = OmegaConf.select(config, key)
+        try:
+            value: Any = OmegaConf.select(config, key)
+        except InterpolationResolutionError:  # refers to what the task finds out; it fails there if that stays away
+            continue
         if value is not None and not field.range.holds(value):
             raise UserError(f"{key}={value} is out of range: {field.range} ({field.help})")
 
@@ -54,10 +58,12 @@ def check(config: DictConfig) -> None:
 @cache
 def text_keys() -> frozenset[str]:
     """Dotted keys of fields that hold text, wherever they may stand in the configuration."""
-    kinds: dict[str, tuple[type, ...]] = {"": tuple(ROOTS.values()), **PLACES}
+    kinds: list[tuple[str, type]] = [(place, kind) for place, alternatives in PLACES.items() for kind in alternatives]
+    for root in ROOTS.values():
+        nested = [(item.name, item.type) for item in dataclasses.fields(root)]
+        kinds += [("", root), *((name, kind) for name, kind in nested if dataclasses.is_dataclass(kind))]
     found = set()
-    for place, alternatives in kinds.items():
-        for kind in alternatives:
-            fields = documented_fields(kind, f"{place}." if place else "")
-            found |= {key for key, field in fields.items() if field.type in ("str", "str | None")}
+    for place, kind in kinds:
+        fields = documented_fields(kind, f"{place}." if place else "")
+        found |= {key for key, field in fields.items() if field.type in ("str", "str | None")}
     return frozenset(found)

@@ -7,6 +7,7 @@ from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 
 _RATE = Range(least=0, below=1)
+_REFERENCE = "grid (rows, columns) that coordinates are relative to; null: the grid of image_size"
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Softmax(Part):
         range=Range(least=1),
     )
     qkv_bias: bool = option("bias in the projection to queries, keys and values", default=True)
+    key_bias: bool = option("bias of the keys beside those of queries and values; EVA-02 has none", default=True)
     out_bias: bool = option("bias in the output projection", default=True)
     qk_norm: Part | None = option(
         "normalisation of queries and keys, such as the norm of choice; null for none", default=None
@@ -37,6 +39,9 @@ class FeedForward(Part):
     hidden_ratio: float = option("inner width as a multiple of `dim`", default=4.0, range=Range(above=0))
     hidden_dim: int | None = option("inner width itself; overrides hidden_ratio", default=None, range=Range(least=1))
     bias: bool = option("biases in both layers", default=True)
+    inner_norm: Part | None = option(
+        "normalisation of what enters the last layer, such as the norm of choice; null for none", default=None
+    )
 
 
 @dataclass
@@ -109,6 +114,11 @@ class LearnedPosition(Part):
         "how the table is resampled", default="bicubic", range=Range(choices=("bilinear", "bicubic"))
     )
     antialias: bool = option("resample with antialiasing", default=True)
+    offset: float = option(
+        "cells by which the new grid is taken for wider when the table is resampled, as DINOv2 does by 0.1",
+        default=0.0,
+        range=Range(least=0),
+    )
 
 
 @dataclass
@@ -118,6 +128,38 @@ class SinusoidalPosition(Part):
     _target_: str = "triptych.nn.position.SinusoidalPosition"
     _partial_: bool = True
     base: float = option("longest wave over shortest", default=10_000.0, range=Range(above=1))
+    reference: Any = option(_REFERENCE, default=None)
+
+
+@dataclass
+class CentreAligned(Part):
+    """Coordinates of another grid are stretched so that both grids cover the same image, edge to edge."""
+
+    _target_: str = "triptych.nn.coordinates.centre_aligned"
+    _partial_: bool = True
+
+
+@dataclass
+class CornerAligned(Part):
+    """Coordinates of another grid are scaled, the first cell always at 0 (EVA-02)."""
+
+    _target_: str = "triptych.nn.coordinates.corner_aligned"
+    _partial_: bool = True
+    width_first: bool = option("turn by the column before the row", default=False)
+
+
+@dataclass
+class Unscaled(CornerAligned):
+    """Coordinates are 0, 1, 2, ... whatever the grid (RoPE-ViT)."""
+
+    _target_: str = "triptych.nn.coordinates.unscaled"
+
+
+@dataclass
+class UnitCentred(CornerAligned):
+    """The image always spans the same coordinates, around 0 at its centre (DINOv3)."""
+
+    _target_: str = "triptych.nn.coordinates.unit_centred"
 
 
 @dataclass
@@ -127,6 +169,8 @@ class RotaryPosition(Part):
     _target_: str = "triptych.nn.position.RotaryPosition"
     _partial_: bool = True
     base: float = option("longest wave over shortest", default=100.0, range=Range(above=1))
+    coordinates: Part = field(default_factory=Part)
+    reference: Any = option(_REFERENCE, default=None)
 
 
 @dataclass
@@ -135,6 +179,8 @@ class LearnedRotaryPosition(LearnedPosition):
 
     _target_: str = "triptych.nn.position.LearnedRotaryPosition"
     base: float = option("longest wave over shortest of the angles", default=100.0, range=Range(above=1))
+    coordinates: Part = field(default_factory=Part)
+    reference: Any = option(_REFERENCE, default=None)
 
 
 @dataclass
@@ -157,12 +203,29 @@ class MeanPool(Part):
 
 
 @dataclass
+class ClassMeanPool(Part):
+    """The embedding is the class token and the mean over patch tokens side by side (DINOv2's classifiers)."""
+
+    _target_: str = "triptych.nn.pool.ClassMeanPool"
+    _partial_: bool = True
+
+
+@dataclass
+class DistilledPool(Part):
+    """The embedding is the class token and the first register side by side, for model.head=distilled (DeiT)."""
+
+    _target_: str = "triptych.nn.pool.DistilledPool"
+    _partial_: bool = True
+
+
+@dataclass
 class AttentionPool(Part):
     """The embedding is what a learned query reads from all tokens (SigLIP)."""
 
     _target_: str = "triptych.nn.pool.AttentionPool"
     _partial_: bool = True
     heads: int = option("attention heads; must divide `dim`", default=8, range=Range(least=1))
+    feedforward: Part = field(default_factory=Part)
     norm_after: bool = option("normalise the embedding instead of all tokens", default=False)
 
 
@@ -227,11 +290,41 @@ class VisionTower(Part):
 
 
 @dataclass
+class TimmTower(Part):
+    """Any architecture of timm, without its head."""
+
+    _target_: str = "triptych.towers.timm.TimmTower"
+    name: str = option("architecture, as timm.list_models() has them, such as resnet18")
+    image_size: Any = option("side of the images in pixels, or height and width", default=224)
+    channels: int | None = option(
+        "colour channels of the images; null: as many as the data have", default=None, range=Range(least=1)
+    )
+    pretrained: bool = option("start from the weights of that name, fetched from timm's hub once", default=False)
+    stochastic_depth: float | None = option(
+        "share of samples that the last branches leave out in training; null: as the architecture has it",
+        default=None,
+        range=_RATE,
+    )
+    dropout: float | None = option(
+        "share of the embedding left out before the head; null: as the architecture has it", default=None, range=_RATE
+    )
+
+
+@dataclass
+class DistilledHead(Part):
+    """The mean of two classifiers, of the class token and of the distillation token (DeiT)."""
+
+    _target_: str = "triptych.nn.head.DistilledHead"
+    _partial_: bool = True
+
+
+@dataclass
 class Classifier(Part):
-    """A tower with a linear head over classes."""
+    """A tower with a head over classes."""
 
     _target_: str = "triptych.models.classifier.Classifier"
-    tower: VisionTower = field(default_factory=VisionTower)
+    tower: Part = field(default_factory=Part)
+    head: Part | None = None
     num_classes: int | None = option(
         "classes of the head; null: as many as the data have", default=None, range=Range(least=1)
     )
@@ -239,11 +332,13 @@ class Classifier(Part):
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "model": (Classifier,),
-    "model.tower": (VisionTower,),
+    "model.tower": (VisionTower, TimmTower),
+    "model.head": (DistilledHead,),
     "model.tower.patch": (Patch,),
     "model.tower.mixer": (Softmax,),
     "model.tower.mixer.qk_norm": (LayerNorm, RmsNorm),
     "model.tower.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
+    "model.tower.feedforward.inner_norm": (LayerNorm, RmsNorm),
     "model.tower.norm": (LayerNorm, RmsNorm),
     "model.tower.position": (
         LearnedPosition,
@@ -253,5 +348,13 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
         NoPosition,
     ),
     "model.tower.init": (Glorot, SmallNormal),
-    "model.tower.pool": (ClassTokenPool, MeanPool, AttentionPool),
+    "model.tower.position.coordinates": (CentreAligned, CornerAligned, Unscaled, UnitCentred),
+    "model.tower.pool": (ClassTokenPool, MeanPool, ClassMeanPool, DistilledPool, AttentionPool),
+    "model.tower.pool.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
 }
+
+
+def takes_channels(model: dict[str, Any]) -> dict[str, Any]:
+    """The part of a plain model configuration whose `channels` says how many colour channels the images have."""
+    tower = model.get("tower", {})
+    return tower.get("patch", tower)

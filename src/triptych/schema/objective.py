@@ -54,8 +54,33 @@ class Classification(Part):
     )
 
 
+@dataclass
+class Teacher(Part):
+    """A trained model to learn from beside the labels."""
+
+    _target_: str = "triptych.objectives.teacher.Teacher"
+    path: str = option("the model: a run directory, a checkpoint, or a folder or file in a supported format")
+    weight: float = option("its share of the loss", default=0.5, range=Range(least=0, most=1))
+    temperature: float = option("divides the logits of both models", default=1.0, range=Range(above=0))
+
+
+@dataclass
+class Distillation(Part):
+    """Classification that also learns from another model's logits."""
+
+    _target_: str = "triptych.objectives.distillation.DistillationObjective"
+    _partial_: bool = True
+    teacher: Teacher = field(default_factory=Teacher)
+    loss: Part = field(default_factory=Part)
+    mix: Part | None = option("mixup and cutmix; null for none", default=None)
+    clip: float | None = option(
+        "largest global norm of the gradients; null for no clipping", default=None, range=Range(above=0)
+    )
+
+
 PLACES: dict[str, tuple[type[Any], ...]] = {
-    "objective": (Classification,),
+    "objective": (Classification, Distillation),
+    "objective.teacher": (Teacher,),
     "objective.loss": (SoftmaxCrossEntropy, BinaryCrossEntropy),
     "objective.mix": (BatchMix,),
 }

@@ -41,7 +41,7 @@ class Muon(Part):
     nesterov: bool = option("Nesterov's form of the momentum", default=True)
     ns_steps: int = option(
         "polynomial steps that make an update orthogonal, of three matrix products each",
-        default=3,
+        default=5,
         range=Range(least=1),
     )
     betas: list[float] = option("averages of the AdamW part", default=[0.9, 0.95])

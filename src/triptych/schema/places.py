@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triptych.schema import data, model, objective, optim, run
+from triptych.schema import data, finetune, model, objective, optim, run
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     **run.PLACES,
@@ -10,6 +10,7 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
     **model.PLACES,
     **objective.PLACES,
     **optim.PLACES,
+    **finetune.PLACES,
 }
 
 

@@ -1,8 +1,28 @@
 """The dataclass behind the configuration of each task: tasks/NAME.py and conf/NAME.yaml go with it."""
 
+import dataclasses
+from functools import cache
 from typing import Any
 
+from triptych.schema.attention import Attention
 from triptych.schema.doctor import Doctor
+from triptych.schema.evaluate import Evaluate, Given, Predict
+from triptych.schema.export import Export
+from triptych.schema.finetune import Finetune
 from triptych.schema.run import Train
 
-ROOTS: dict[str, type[Any]] = {"doctor": Doctor, "train": Train}
+ROOTS: dict[str, type[Any]] = {
+    "attention": Attention,
+    "doctor": Doctor,
+    "evaluate": Evaluate,
+    "export": Export,
+    "finetune": Finetune,
+    "predict": Predict,
+    "train": Train,
+}
+
+
+@cache
+def shorthand(task: str) -> frozenset[str]:
+    """Keys of a task of which `KEY=PATH` is short for `KEY.path=PATH`."""
+    return frozenset(item.name for item in dataclasses.fields(ROOTS[task]) if item.type is Given)

@@ -33,14 +33,19 @@ def typed(plain: dict[str, Any]) -> DictConfig:
     """A plain nested dictionary as a configuration whose nodes have their dataclasses again."""
     config = OmegaConf.structured(ROOTS[plain["task"]])
     for key, value in plain.items():
-        config[key] = _typed(value, key)
+        config[key] = part(value, key)
     return config
 
 
-def _typed(value: Any, place: str) -> Any:
+def part(value: Any, place: str) -> Any:
+    """A plain value as the node, with its dataclass, that can stand at a place (dotted key) of a configuration.
+
+    A part that an older version did not know of is the first of those that can stand there, the one that its owner's
+    constructor takes by itself.
+    """
     if not isinstance(value, dict):
         return value
-    children = {key: _typed(child, f"{place}.{key}") for key, child in value.items()}
+    children = {key: part(child, f"{place}.{key}") for key, child in value.items()}
     if "_target_" not in value and not kinds_at(place):
         return children  # named parts, such as the validation sets
     node = OmegaConf.structured(_kind(place, value))
@@ -48,6 +53,10 @@ def _typed(value: Any, place: str) -> Any:
         OmegaConf.set_struct(node, False)
     for key, child in children.items():
         node[key] = child
+    for key in node:
+        kinds = kinds_at(f"{place}.{key}")
+        if key not in children and kinds and OmegaConf.get_type(node, str(key)) is Part:
+            node[key] = OmegaConf.structured(kinds[0])
     return node
 
 

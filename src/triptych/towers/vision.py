@@ -56,6 +56,11 @@ class VisionTower(nn.Module):
         self.patch = patch(dim)
         self.pool = pool(dim, norm)
         self.class_token = nn.Parameter(torch.zeros(1, dim)) if self.pool.class_token else None
+        if registers < self.pool.registers:
+            raise ValueError(
+                f"registers is {registers}, but {type(self.pool).__name__} reads {self.pool.registers} of them; set "
+                f"registers to {self.pool.registers} or more, or choose another pool."
+            )
         self.registers = nn.Parameter(torch.zeros(registers, dim)) if registers else None
         self.prefix = int(self.pool.class_token) + registers
         self.patch_dropout = PatchDropout(patch_dropout)
@@ -66,6 +71,11 @@ class VisionTower(nn.Module):
         grid = self.patch.grid(self.image_size)
         self.position = position(TokenGrid(dim, grid, self.prefix, self.stack.rotary_dim))
         initialise(self, init)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of the pooled embedding, which is that of the tokens unless the pool puts several side by side."""
+        return self.pool.width(self.dim)
 
     @property
     def channels(self) -> int:
@@ -94,10 +104,10 @@ class VisionTower(nn.Module):
         patches, grid = self.patch.cut(images)
         kept = self.patch_dropout(patches)
         x, rotary = self._place(patches, grid, kept)
-        layout = SequenceLayout.dense(len(x), x.shape[1] + self.prefix, prefix=self.prefix, device=x.device)
+        layout = SequenceLayout.dense(x.shape[0], x.shape[1] + self.prefix, prefix=self.prefix, device=x.device)
         prefix = self._prefix_tokens()
         if prefix is not None:
-            x = torch.cat([prefix.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([prefix.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
         return x, layout.with_rotary(self._with_still_prefix(rotary))
 
     def _place(

@@ -23,7 +23,7 @@ class KeyValueCache(NamedTuple):
 class SoftmaxMixer(Mixer):
     """Multi-head self-attention (Vaswani et al., 2017), with grouped key-value heads (Ainslie et al., 2023),
     normalised queries and keys (Henry et al., 2020; Dehghani et al., 2023) and rotary positions where the layout
-    brings them.
+    brings them. Without ``key_bias`` only queries and values have a bias (Bao et al., 2021, "BEiT"; EVA-02).
 
     Direction, padding and packing come from the layout. Raises ValueError at construction where ``heads`` do not divide
     ``dim``, or ``kv_heads`` do not divide ``heads``.
@@ -37,6 +37,7 @@ class SoftmaxMixer(Mixer):
         heads: int,
         kv_heads: int | None = None,
         qkv_bias: bool = True,
+        key_bias: bool = True,
         out_bias: bool = True,
         qk_norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
@@ -49,7 +50,7 @@ class SoftmaxMixer(Mixer):
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
         self.rotary_dim: int | None = self.head_dim
         kv_dim = kv_heads * self.head_dim
-        self.qkv = FusedLinear(dim, (dim, kv_dim, kv_dim), qkv_bias)
+        self.qkv = FusedLinear(dim, (dim, kv_dim, kv_dim), [qkv_bias, qkv_bias and key_bias, qkv_bias])
         self.query_norm = qk_norm(self.head_dim) if qk_norm else None
         self.key_norm = qk_norm(self.head_dim) if qk_norm else None
         self.out = Linear(dim, dim, out_bias)

@@ -1,0 +1,111 @@
+"""Vision models as the transformers library saves them (``config.json``, ``model.safetensors`` and
+``preprocessor_config.json`` in one folder): in and out, without that library.
+
+A family is a module with ``describe`` and ``express``; `FAMILIES` says which one reads a ``model_type``, and the first
+whose ``fits`` agrees writes a model.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from triptych.checkpoints import huggingface_dinov2, huggingface_siglip, huggingface_vit
+from triptych.checkpoints.files import new_folder, write_file
+from triptych.checkpoints.foreign import CONFIG, WEIGHTS, Described, assemble, folder_of, read_json, read_weights
+from triptych.checkpoints.huggingface_common import PREPROCESSOR, Expressed, class_names, id2label
+from triptych.checkpoints.huggingface_preprocess import preprocess_from, preprocessor_of
+from triptych.checkpoints.remap import export_state
+from triptych.checkpoints.tensors import safetensors_chunks
+from triptych.errors import UserError
+from triptych.models.classifier import Classifier
+from triptych.nn.block import Block
+from triptych.towers.vision import VisionTower
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of transformers' models."""
+
+    describe: Callable[[Mapping[str, Any], Mapping[str, Tensor], dict[str, Any]], Described]
+    """Configuration, weights and preprocessing in; the model in our terms out."""
+    fits: Callable[[VisionTower, Block], bool]
+    """Whether it is this family that a tower of ours, with this block, is written as."""
+    express: Callable[[Classifier, VisionTower, Block], Expressed]
+    """The configuration and names of a model of ours; UserError, naming it, where a part has no form there."""
+
+
+VIT = Family(huggingface_vit.describe, huggingface_vit.fits, huggingface_vit.express)
+DINOV2 = Family(huggingface_dinov2.describe, huggingface_dinov2.fits, huggingface_dinov2.express)
+SIGLIP = Family(huggingface_siglip.describe, huggingface_siglip.fits, huggingface_siglip.express)
+FAMILIES: dict[str, Family] = {
+    "vit": VIT,
+    "deit": VIT,
+    "dinov2": DINOV2,
+    "dinov2_with_registers": DINOV2,
+    "siglip_vision_model": SIGLIP,
+    "siglip": SIGLIP,
+}
+
+
+def is_huggingface(path: str | Path) -> bool:
+    """True for a folder that transformers' ``save_pretrained`` made, or for a weights file in one."""
+    config = read_json(folder_of(Path(path)) / CONFIG)
+    return config is not None and isinstance(config.get("model_type"), str)
+
+
+def read(path: str | Path) -> tuple[Described, dict[str, Tensor]]:
+    """What lies at ``path``, a folder or a weights file in one, in our terms, and its weights under their own names.
+
+    Raises UserError where the model is of no family that we read, or a file is missing or damaged.
+    """
+    folder = folder_of(Path(path))
+    config = read_json(folder / CONFIG)
+    if config is None or not is_huggingface(path):
+        raise UserError(f"{folder} has no {CONFIG} that names a model_type of transformers.")
+    kind = config["model_type"]
+    if kind not in FAMILIES:
+        raise UserError(
+            f"{folder} holds a transformers model of model_type={kind!r}; Triptych reads {', '.join(FAMILIES)}."
+        )
+    state = read_weights(Path(path))
+    settings = read_json(folder / PREPROCESSOR)
+    preprocess = {} if settings is None else preprocess_from(settings, folder / PREPROCESSOR)
+    described = FAMILIES[kind].describe(config, state, preprocess)
+    classes = class_names(config) if described.model["num_classes"] else None
+    return replace(described, classes=classes), state
+
+
+def load_huggingface(path: str | Path, num_classes: int | None = None) -> Classifier:
+    """The classifier saved at ``path``, filled strictly, in evaluation mode; a bare model (``Dinov2Model``) comes
+    without a head. ``num_classes`` gives it a fresh head where it differs from the saved one.
+
+    Raises UserError: see `read`.
+    """
+    described, state = read(path)
+    return assemble(described, state, Path(path), num_classes)
+
+
+def save_huggingface(model: nn.Module, path: str | Path) -> None:
+    """Writes a classifier as a new folder that transformers loads (``AutoModelForImageClassification`` and, without a
+    head, ``AutoModel``; ``AutoImageProcessor``).
+
+    Raises UserError, naming the part, where no family has one like it, or ``path`` exists.
+    """
+    if not isinstance(model, Classifier) or not isinstance(model.tower, VisionTower):
+        what = type(model.tower).__name__ if isinstance(model, Classifier) else type(model).__name__
+        raise UserError(f"Only a Classifier over a VisionTower has a form in transformers, not a {what}.")
+    tower = model.tower
+    block = tower.stack.blocks[0]
+    assert isinstance(block, Block)
+    family = next(family for family in (SIGLIP, DINOV2, VIT) if family.fits(tower, block))
+    expressed = family.express(model, tower, block)
+    config = {**expressed.config, "dtype": "float32", **id2label(model)}
+    state = export_state(expressed.rules, model.state_dict()) | expressed.unread
+    with new_folder(Path(path)) as staging:
+        write_file(staging / WEIGHTS[0], safetensors_chunks(state))
+        write_file(staging / CONFIG, [json.dumps(config, indent=2).encode()])
+        write_file(staging / PREPROCESSOR, [json.dumps(preprocessor_of(model.preprocess), indent=2).encode()])

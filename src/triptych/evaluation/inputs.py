@@ -1,0 +1,75 @@
+"""The images that `input` names: a file, a folder, a pattern, or standard input."""
+
+import glob
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.data.decode import EXTENSIONS
+from triptych.data.files import suggest
+from triptych.data.folder import images_in
+from triptych.data.source import BadSample
+from triptych.errors import UserError
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image to be: its name, and how to get its bytes (`BadSample` where that fails)."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def find_inputs(given: str, standard_input: Callable[[], bytes]) -> list[Input]:
+    """The images that `given` names, in the order of their names (of a list: in its order).
+
+    A file is taken whatever its name ends in; of a folder, at any depth, the files that end as images do. Standard
+    input is an image where it holds a zero byte, as every format of image does and no list of files, else that list,
+    one a line.
+
+    Raises:
+        UserError: nothing there; the message names what is near.
+    """
+    if given == STANDARD_INPUT:
+        return _of_standard_input(standard_input())
+    path = Path(given).expanduser()
+    if path.is_dir():
+        found = images_in(path)
+        if not found:
+            raise UserError(
+                f"input={given} is a folder without images: files that end in {', '.join(EXTENSIONS)} are read"
+            )
+        return [_file(name) for name in found]
+    if path.exists():
+        return [_file(str(path))]
+    matches = sorted(name for name in glob.glob(str(path), recursive=True) if not os.path.isdir(name))
+    if matches:
+        return [_file(name) for name in matches]
+    if glob.has_magic(given):
+        raise UserError(f"input={given} matches no file (in {Path.cwd()}); ** matches folders at any depth")
+    parent = path.parent if path.parent.is_dir() else Path()
+    raise UserError(
+        f"input={given} does not exist{suggest(path.name, sorted(entry.name for entry in parent.iterdir()))}"
+    )
+
+
+def _of_standard_input(data: bytes) -> list[Input]:
+    if not data.strip():
+        raise UserError("input=- reads standard input, and there was nothing: pipe an image or a list of files into it")
+    if b"\0" in data:
+        return [Input("standard input", lambda: data)]
+    names = [line.strip() for line in os.fsdecode(data).splitlines()]
+    return [_file(name) for name in names if name]
+
+
+def _file(name: str) -> Input:
+    def read() -> bytes:
+        try:
+            return Path(name).read_bytes()
+        except OSError as error:
+            raise BadSample(f"cannot be opened: {error.strerror}") from error
+
+    return Input(name, read)

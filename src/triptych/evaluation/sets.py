@@ -1,0 +1,84 @@
+"""The data sets to evaluate on, with labels in the places of the model's classes."""
+
+from typing import Any
+
+from triptych.build import RUN_PACKAGES, build
+from triptych.data.files import suggest
+from triptych.data.module import with_root
+from triptych.data.source import BadSample, Relabelled, Source
+from triptych.errors import UserError
+from triptych.evaluation.given import GivenModel
+
+TRAIN = "train"
+_TRIED = 100  # samples, until one can be read
+
+
+def build_sets(
+    data: dict[str, Any], names: list[str] | None, given: GivenModel, allow: tuple[str, ...] = ()
+) -> dict[str, Source]:
+    """The sources of a data configuration by name, each matched to the model by the names of its classes.
+
+    Args:
+        data: the settings of a data module, of which `train`, `validation` and `root` count.
+        names: which of them; None takes every validation set.
+        given: the model.
+        allow: packages of the user's own that the settings may name.
+
+    Raises:
+        UserError: no such set; classes, labels or channels that the model does not have.
+    """
+    configs = dict(data["validation"])
+    known = [*configs, *([TRAIN] if TRAIN not in configs else [])]
+    configs.setdefault(TRAIN, data["train"])
+    chosen = list(data["validation"]) if names is None else names
+    for name in chosen:
+        if name not in configs:
+            raise UserError(f"sets has {name!r}, which is no set of these data{suggest(name, known)}")
+    if not chosen:
+        raise UserError(f"there is no set to evaluate: choose from sets=[{','.join(known)}]")
+    sources = {}
+    for name in dict.fromkeys(chosen):
+        source: Source = with_root(data.get("root"), build(configs[name], (*RUN_PACKAGES, *allow)))()
+        sources[name] = _matched(name, source, given)
+        _check_channels(name, sources[name], len(given.preprocess.mean))
+    return sources
+
+
+def _matched(name: str, source: Source, given: GivenModel) -> Source:
+    if given.classes is None:
+        outputs = getattr(given.model, "num_classes", "some")
+        raise UserError(
+            f"{given.path} does not name its {outputs} classes, and labels are matched by name: give "
+            "checkpoint.classes=FILE, a text file with a name a line, in the order of the model's outputs"
+        )
+    if given.multi_label is not None and source.multilabel != given.multi_label:
+        words = {True: "several labels a sample", False: "one label a sample"}
+        raise UserError(
+            f"the set {name!r} has {words[source.multilabel]}, and the model in {given.path} was trained with "
+            f"{words[given.multi_label]}: choose other data, or another label of them"
+        )
+    unknown = [each for each in source.classes if each not in given.classes]
+    if unknown:
+        raise UserError(
+            f"the set {name!r} has the class {unknown[0]!r}"
+            f"{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''} that the model in {given.path} does not "
+            f"know; it knows {len(given.classes)} classes{suggest(unknown[0], given.classes)}"
+        )
+    return source if source.classes == given.classes else Relabelled(source, given.classes)
+
+
+def _check_channels(name: str, source: Source, channels: int) -> None:
+    for index in range(min(len(source), _TRIED)):
+        try:
+            picture, _ = source.read(index)
+        except BadSample:
+            continue
+        # A PIL image is converted; a tensor has the channels that its source was told.
+        found = getattr(picture, "shape", (channels,))[0]
+        if found != channels:
+            raise UserError(
+                f"images of the set {name!r} have {found} channel{'s' if found > 1 else ''} "
+                f"({source.name(index)}), and the model takes {channels}: for folders and shards set "
+                f"{f'data.{TRAIN}' if name == TRAIN else f'data.validation.{name}'}.channels={channels}"
+            )
+        return

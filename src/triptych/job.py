@@ -1,0 +1,234 @@
+"""The parts of a training run, built from its settings and put together."""
+
+import copy
+import logging
+import math
+import sys
+import warnings
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from triptych.build import RUN_PACKAGES, build
+from triptych.callbacks.checkpointing import Checkpointing
+from triptych.callbacks.metrics import MetricsLogger
+from triptych.callbacks.pictures import RunPictures
+from triptych.callbacks.position import Position
+from triptych.callbacks.progress import RunProgress
+from triptych.callbacks.recipe import Recipe
+from triptych.callbacks.signals import GracefulStop
+from triptych.callbacks.summary import RunSummary
+from triptych.checkpoints.format import read_checkpoint
+from triptych.checkpoints.io import FolderCheckpointIO
+from triptych.data.module import ImageData
+from triptych.errors import UserError
+from triptych.features.preprocess import Preprocess
+from triptych.heap import keep_freed_memory
+from triptych.objectives.base import Objective
+from triptych.objectives.distillation import DistillationObjective
+from triptych.rundir import RunDirectory
+from triptych.schema.model import takes_channels
+from triptych.strategies import Full
+from triptych.weights import adapt_from, start_from
+
+log = logging.getLogger("triptych.run")
+
+
+class Job:
+    """The parts of one run.
+
+    Args:
+        settings: the resolved configuration (the schema's `Train` or `Finetune`) in plain containers.
+        run: where the run leaves its files.
+        given: a model whose weights are made to fit; None where the settings say all.
+
+    Raises:
+        UserError: parts that do not go together, and whatever their own constructors refuse.
+    """
+
+    def __init__(self, settings: dict[str, Any], run: RunDirectory, given: nn.Module | None) -> None:
+        self.settings, self.run = copy.deepcopy(settings), run
+        settings = self.settings
+        self.allow = (*RUN_PACKAGES, *settings["allow_targets"])
+        trainer = settings["trainer"]
+        if trainer["devices"] > 1:
+            raise UserError(
+                f"trainer.devices is {trainer['devices']}, but this command trains on one device: leave it at 1"
+            )
+        if trainer["threads"]:
+            torch.set_num_threads(trainer["threads"])
+        self.strategy: Full = build(settings["strategy"], self.allow) if settings.get("strategy") else Full()
+        self.strategy.adjust(settings)
+        seed_everything(settings["seed"], workers=False, verbose=False)
+        self.data: ImageData = build(settings["data"], self.allow)
+        self.data.setup("fit")
+        self.total_steps = _total_steps(trainer, self.data.steps_per_epoch)
+        self.data.stop_step = self.total_steps
+        self.model = self._model()
+        if given is not None:
+            self._fit_weights(given)
+        elif settings["weights"] and not settings["resume"]:
+            start_from(self.model, settings["weights"], tuple(settings["allow_targets"]))
+        self.strategy.prepare(self.model)
+        self.objective = self._objective()
+        self.checkpoint = self._checkpoint()
+        if settings["resume"]:
+            self._check_unfinished()
+        self.trainer = self._trainer(self.checkpoint)
+
+    def fit(self) -> None:
+        """Trains to the end, then writes the summary, the pictures and the report."""
+        if self.settings["trainer"]["compile"]:
+            self.model.compile()
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
+        last = self.run.last_checkpoint() if self.settings["resume"] else None
+        with warnings.catch_warnings():
+            # What a strategy freezes stands in evaluation mode on purpose.
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
+
+    def _check_unfinished(self) -> None:
+        step = read_checkpoint(self.run.last_checkpoint())["global_step"]
+        if step >= self.total_steps:
+            trainer = self.settings["trainer"]
+            bound = "max_steps" if trainer["max_steps"] == self.total_steps else "epochs"
+            raise UserError(
+                f"{self.run.path} is finished: it has made {step} steps of {self.total_steps}. To go on for longer, "
+                f"raise trainer.{bound} above {trainer[bound]:g}"
+            )
+
+    def _model(self) -> nn.Module:
+        config = self.settings["model"]
+        wanted = {"num_classes": len(self.data.classes), "channels": self.data.channels}
+        for place, key, what in ((config, "num_classes", "classes"), (takes_channels(config), "channels", "channels")):
+            if place.get(key) is None:
+                place[key] = wanted[key]
+            elif place[key] != wanted[key]:
+                raise UserError(
+                    f"the model has {key}={place[key]}, but the data have {wanted[key]} {what}: leave {key} of the "
+                    "model empty (null)"
+                )
+        model = build(config, self.allow)
+        evaluate = self.settings["data"]["evaluate"]
+        self.preprocess = Preprocess(
+            self.data.image_size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"]
+        )
+        model.preprocess = self.preprocess
+        return model
+
+    def _fit_weights(self, given: nn.Module) -> None:
+        classes = (getattr(given, "config", None) or {}).get("classes")
+        fit = adapt_from(self.model, given, keep_head=classes == self.data.classes)
+        log.info("weights of %s: %s", self.settings["weights"], fit)
+
+    def _objective(self) -> Objective:
+        make = build(self.settings["objective"], self.allow)
+        multi_label = self.settings["objective"].get("multi_label", False)
+        if self.data.multilabel != multi_label:
+            raise UserError(
+                f"objective.multi_label={multi_label}, but the data have "
+                f"{'several labels' if self.data.multilabel else 'one label'} a sample: choose "
+                f"objective={'multi_label' if self.data.multilabel else 'classification'}"
+            )
+        optimizer, schedule = (build(self.settings[part], self.allow) for part in ("optimizer", "schedule"))
+        optimizer = self.strategy.optimizer(optimizer)
+        schedule(optimizer(self.model), self.total_steps)  # their mistakes must show before the run begins
+        objective = make(
+            model=self.model,
+            optimizer=optimizer,
+            schedule=schedule,
+            num_classes=len(self.data.classes),
+            mean=self.data.mean,
+            std=self.data.std,
+            micro_batch_size=self.settings["trainer"]["micro_batch_size"],
+            validation_names=self.data.validation_names,
+        )
+        if isinstance(objective, DistillationObjective):
+            objective.teacher.check(len(self.data.classes), self.data.classes)
+        return objective
+
+    def _checkpoint(self) -> Checkpointing:
+        settings = self.settings["checkpoint"]
+        monitor = settings["monitor"] or self.objective.monitor
+        logged = self.objective.validation_metrics
+        if monitor not in logged:
+            raise UserError(
+                f"checkpoint.monitor is {monitor!r}, which no validation logs; logged are {', '.join(logged)}"
+            )
+        return build({**settings, "monitor": monitor, "folder": str(self.run.checkpoints)}, self.allow)
+
+    def _recipe(self) -> Recipe:
+        preprocess = self.preprocess.to_dict()
+        recipe = {
+            "model": self.settings["model"],
+            "classes": self.data.classes,
+            "multi_label": self.data.multilabel,
+            "preprocess": preprocess,
+        }
+        return Recipe(recipe | ({"adapters": self.strategy.adapters} if self.strategy.adapters else {}))
+
+    def _tracker(self, settings: dict[str, Any]) -> Logger:
+        try:
+            return build(settings, self.allow)(save_dir=str(self.run.path))
+        except ModuleNotFoundError as error:
+            name = settings["_target_"].rpartition(".")[2]
+            raise UserError(
+                f"{name} cannot be used: {str(error).splitlines()[0]}. Install its extra, or set logger=null"
+            ) from error
+
+    def _trainer(self, checkpoint: Checkpointing) -> Trainer:
+        settings = self.settings["trainer"]
+        steps_per_epoch = self.data.steps_per_epoch
+        metrics = MetricsLogger(self.run.metrics)
+        loggers: list[Logger] = [metrics]
+        if self.settings["logger"]:
+            loggers.append(self._tracker(self.settings["logger"]))
+        callbacks: list[Callback] = [
+            Position(self.data),
+            self._recipe(),
+            RunProgress(),
+            metrics.recorder,
+            GracefulStop(checkpoint),
+            checkpoint,
+        ]
+        if self.settings["ema"]:
+            callbacks.append(build(self.settings["ema"], self.allow))
+        summary = RunSummary(self.run, ["triptych", *sys.argv], self.settings["seed"])
+        callbacks += [summary, RunPictures(self.run, summary)]
+        return Trainer(
+            max_epochs=-1,  # one pass of Lightning over all steps: the loader crosses epochs by itself
+            max_steps=self.total_steps,
+            val_check_interval=min(max(1, round(settings["validate_every"] * steps_per_epoch)), self.total_steps),
+            check_val_every_n_epoch=None,
+            log_every_n_steps=min(settings["log_every"], self.total_steps),
+            accelerator=settings["accelerator"],
+            devices=settings["devices"],
+            precision=_precision(settings["precision"], settings["accelerator"]),
+            default_root_dir=str(self.run.path),
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[FolderCheckpointIO()],
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+
+def _total_steps(trainer: dict[str, Any], steps_per_epoch: int) -> int:
+    steps = math.ceil(trainer["epochs"] * steps_per_epoch)
+    return min(steps, trainer["max_steps"] or steps)
+
+
+def _precision(asked: str, accelerator: str) -> Any:
+    """`auto` by device; a word of warning where a CPU is asked for arithmetic that it is slow at."""
+    on_cuda = accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    if asked == "auto":
+        return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
+    if not on_cuda and "16" in asked:
+        log.warning("precision=%s on this device can be hundreds of times slower than 32-true", asked)
+    return asked

@@ -1,0 +1,62 @@
+"""Classification that also listens to another model (Hinton et al., 2015, "Distilling the Knowledge in a Neural
+Network").
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from triptych.losses import softmax_cross_entropy
+from triptych.objectives.base import Batch
+from triptych.objectives.classification import ClassificationObjective, Loss
+from triptych.objectives.mixing import BatchMix
+from triptych.objectives.teacher import Teacher
+
+
+class DistillationObjective(ClassificationObjective):
+    """Part of the loss is on the labels, and part on the probabilities of a teacher, which sees the same images, mixed
+    if they are.
+
+    The teacher is no part of what is trained or saved. Each sample has one label. The other arguments and the metrics:
+    `ClassificationObjective`; validation is on the labels alone.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[[nn.Module], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        teacher: Teacher,
+        loss: Loss = softmax_cross_entropy,
+        mix: BatchMix | None = None,
+        clip: float | None = None,
+        micro_batch_size: int | None = None,
+        validation_names: Sequence[str] = ("val",),
+    ) -> None:
+        super().__init__(
+            model, optimizer, schedule, num_classes, mean, std, loss, mix, False, clip, micro_batch_size,
+            validation_names,
+        )  # fmt: skip
+        teacher.check(num_classes, None)
+        self.teacher = teacher
+        self._spread = torch.tensor(list(std)).view(-1, 1, 1)
+        self._centre = torch.tensor(list(mean)).view(-1, 1, 1)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Adds what the teacher says of the whole batch, after mixing."""
+        batch = super().prepare(batch)
+        images = batch["mixed"] if "mixed" in batch else self.normalise(batch["image"])
+        pixels = torch.addcmul(self._centre.to(images.device), images.float(), self._spread.to(images.device))
+        return {**batch, "teacher": self.teacher.ask(pixels)}
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The weighted mean of both losses."""
+        logits = self.logits(batch, "train")
+        own = self.compute_loss(logits, batch["label"])
+        return self.teacher.loss(own, logits, batch["teacher"])

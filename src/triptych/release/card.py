@@ -1,0 +1,207 @@
+"""The model card: a README.md beside the weights.
+
+Every number in it was read from the run; what is not known is not said.
+"""
+
+import json
+from typing import Any
+
+from triptych.analysis.class_table import ClassRow
+from triptych.callbacks import words
+from triptych.nn.block import Block
+from triptych.release.facts import Facts
+
+_MOST_CLASSES = 100
+_LIBRARIES = {"onnx": "onnx", "timm": "timm", "triptych": "triptych"}
+
+
+def build_card(facts: Facts, format: str, extra: str = "") -> str:
+    """The card as Markdown, with the header that model hubs read.
+
+    Args:
+        facts: what is known.
+        format: of the weights beside the card: "onnx", "timm" or "triptych".
+        extra: a sentence about these files, such as the outcome of a check.
+    """
+    header = ["---", f"library_name: {_LIBRARIES[format]}", "pipeline_tag: image-classification",
+              "tags: [image-classification, vision-transformer, triptych]", "---"]  # fmt: skip
+    sections = [
+        "\n".join(header),
+        f"# {_plain(facts.name)}",
+        _about(facts),
+        "## Use\n\n" + _use(facts, format) + (f"\n\n{extra}." if extra else ""),
+        "## Input\n\n" + _input(facts),
+        *_results(facts),
+        *_data(facts),
+        *_training(facts),
+    ]
+    if facts.config_text:
+        fence = "~~~~"
+        sections.append(
+            "## Configuration\n\n<details><summary>as resolved</summary>\n\n"
+            f"{fence}yaml\n{facts.config_text.strip()}\n{fence}\n\n</details>"
+        )
+    else:
+        sections.append(
+            "No run directory came with these weights: nothing is known here of data, training and results."
+        )
+    return "\n\n".join(sections) + "\n"
+
+
+def _about(facts: Facts) -> str:
+    model, tower = facts.model, facts.model.tower
+    blocks = [block for block in tower.stack.blocks if isinstance(block, Block)]
+    parts = {
+        "parameters": words.size(sum(parameter.numel() for parameter in model.parameters())),
+        "image size": "{} x {} pixels, {} channels".format(*tower.image_size, tower.channels),
+        "patches": "{} x {} pixels".format(*tower.patch.patch_size),
+        "width, depth": f"{tower.dim}, {len(blocks)} blocks",
+        "mixer": f"{type(blocks[0].mixer).__name__}, {getattr(blocks[0].mixer, 'heads', '?')} heads",
+        "feed-forward": type(blocks[0].feedforward).__name__,
+        "positions": type(tower.position).__name__,
+        "pooling": type(tower.pool).__name__,
+    }
+    flops = facts.summary.get("forward_flops_per_sample")
+    if flops:
+        parts["FLOPs of one image, forward"] = words.size(flops)
+    if facts.step is not None:
+        parts["weights"] = f"of step {facts.step:,}{', moving average' if facts.averaged else ''}"
+    named = f": {', '.join(map(_plain, facts.classes))}" if 0 < len(facts.classes) <= 20 else ""
+    return (
+        f"A vision transformer that tells {model.num_classes} classes of images apart{named}.\n\n"
+        f"{_table(['', ''], [[name, text] for name, text in parts.items()])}"
+    )
+
+
+def _use(facts: Facts, format: str) -> str:
+    if format == "onnx":
+        return _code(
+            """
+            import json
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession("model.onnx")
+            (logits,) = session.run(["logits"], {"image": images})  # what images are: see "input" in config.json
+            classes = json.load(open("config.json", encoding="utf-8"))["classes"]
+            """
+        )
+    if format == "timm":
+        return _code(
+            """
+            import timm
+
+            model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
+            transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+            logits = model(transform(picture)[None])
+            """
+        )
+    return _code(
+        """
+        import triptych
+
+        model = triptych.load("FOLDER")
+        logits = model(model.preprocess(picture)[None])  # a PIL image or a uint8 tensor
+        classes = model.config["classes"]
+        """
+    )
+
+
+def _input(facts: Facts) -> str:
+    settings = facts.model.preprocess.to_dict()
+    return "What the model wants of its images:\n\n" + _table(
+        ["setting", "value"], [[name.replace("_", " "), _value(value)] for name, value in settings.items()]
+    )
+
+
+def _results(facts: Facts) -> list[str]:
+    sets = list(facts.config.get("data", {}).get("validation") or {})
+    named = [name for name in sets if isinstance(facts.config["data"]["validation"][name], dict)]
+    first = named[0] if named else "validation"
+    counts = (facts.summary.get("data") or {}).get("validation_samples") or {}
+    rows = []
+    for name, value in facts.metrics.items():
+        place, _, metric = name.rpartition("/")
+        if place and place != "train" and not name.startswith("lr"):
+            spoken = first if place == "val" else place
+            rows.append([spoken, f"{counts[spoken]:,}" if spoken in counts else "", metric, words.value(value)])
+    sections = []
+    if rows:
+        sections.append(
+            f"## Results\n\nWhat the run logged at step {facts.step:,}, the step of these weights:\n\n"
+            + _table(["set", "images", "metric", "value"], rows)
+        )
+        if facts.config.get("ema") and not facts.averaged:
+            sections.append("The run measured the moving average of its weights; these are the weights themselves.")
+    if facts.class_rows:
+        last = facts.summary.get("steps")
+        where = "at this step" if last == facts.step else f"at the run's last step, {last:,}: not the weights here"
+        sections.append(_class_table(facts.class_rows, f"{first}, {where}"))
+    return sections
+
+
+def _class_table(rows: list[ClassRow], of: str) -> str:
+    chosen = sorted(rows, key=lambda row: 1.0 if row.recall is None else row.recall)[:_MOST_CLASSES]
+    some = f" (the {_MOST_CLASSES} of {len(rows)} that were found least)" if len(rows) > _MOST_CLASSES else ""
+    table = [[_plain(row.name), f"{row.samples:,}", _share(row.recall), _share(row.precision)] for row in chosen]
+    return f"### Classes\n\nOn {of}{some}:\n\n" + _table(["class", "images", "found", "right where said"], table)
+
+
+def _data(facts: Facts) -> list[str]:
+    data = facts.config.get("data")
+    if not data:
+        return []
+    train = data.get("train") or {}
+    rows = [["source", f"`{train.get('_target_', '')}`"]]
+    if data.get("root"):
+        rows.append(["folder", _plain(data["root"].rstrip("/").rpartition("/")[2])])
+    counted = facts.summary.get("data")
+    if counted:
+        rows.append(["training images", f"{counted['train_samples']:,}"])
+        rows += [[f"images of {_plain(name)}", f"{count:,}"] for name, count in counted["validation_samples"].items()]
+        rows.append(["classes", f"{counted['classes']:,}"])
+    rows += [["licence file", f"{_plain(name)}: {_plain(line)}"] for name, line in facts.licences]
+    return ["## Data\n\n" + _table(["", ""], rows)]
+
+
+def _training(facts: Facts) -> list[str]:
+    summary = facts.summary
+    if not summary:
+        return []
+    git = summary.get("git") or {}
+    rows = {
+        "status": summary["status"],
+        "steps": f"{summary['steps']:,} ({summary['epochs']:g} epochs)",
+        "time": words.duration(summary["wall_seconds"]),
+        "device": f"{summary['device']['name']}, {summary['precision']}",
+        "seed": str(summary["seed"]),
+        "started from": facts.config.get("weights") or "random weights",
+        "commit": f"{git['commit']}{' with changes' if git.get('changed') else ''}" if git else None,
+        "versions": ", ".join(f"{name} {version}" for name, version in summary["versions"].items() if version),
+    }
+    table = _table(["", ""], [[name, _plain(text)] for name, text in rows.items() if text])
+    return [f"## Training\n\n```\n{summary['command']}\n```\n\n{table}"]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    lines = text.strip("\n").splitlines()
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    return "```python\n" + "\n".join(line[indent:] for line in lines).strip() + "\n```"
+
+
+def _plain(text: str) -> str:
+    """A name as a name: no markup, on one line."""
+    one_line = " ".join(str(text).split())
+    return "".join(f"\\{letter}" if letter in "\\|<>*`[]#" else letter for letter in one_line)
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def _value(value: Any) -> str:
+    return ", ".join(f"{each:g}" for each in value) if isinstance(value, list) else _plain(json.dumps(value).strip('"'))

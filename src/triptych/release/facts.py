@@ -1,0 +1,89 @@
+"""What is known of a trained model: read from its checkpoint and its run directory, and from nowhere else."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from triptych.analysis.class_table import ClassRow, read_classes
+from triptych.analysis.metrics import STEP, Row, read_metrics
+from triptych.checkpoints.manifest import EMA, MANIFEST, read_manifest
+from triptych.errors import UserError
+from triptych.evaluation.given import GivenModel
+from triptych.models.classifier import Classifier
+from triptych.rundir import RunDirectory
+
+_LICENCES = ("licen", "copying")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A model and its run.
+
+    ``classes`` are the names that are known, or none. ``step``: the optimizer step of the weights; None where their
+    checkpoint does not say. ``averaged``: the weights are a moving average. ``config`` and ``summary`` are the run's,
+    empty where there is no run; ``metrics``: what the run logged at ``step``; ``class_rows``: how well each class was
+    told in the run's last validation. ``licences``: licence files of the data, with their first lines.
+    """
+
+    model: Classifier
+    name: str
+    classes: list[str]
+    step: int | None
+    averaged: bool
+    config: dict[str, Any]
+    config_text: str
+    summary: dict[str, Any]
+    metrics: Row
+    class_rows: list[ClassRow]
+    licences: list[tuple[str, str]]
+
+
+def gather(given: GivenModel, weights: str) -> Facts:
+    """Everything that is known of a loaded checkpoint.
+
+    Args:
+        given: the model and its folder.
+        weights: "ema" or "raw", as they were asked for.
+
+    Raises:
+        UserError: no classifier, or a run directory whose files cannot be read.
+    """
+    if not isinstance(given.model, Classifier):
+        raise UserError(f"{given.path} holds a {type(given.model).__name__}, but only a Classifier can be exported")
+    step, averaged = None, False
+    if (given.path / MANIFEST).is_file():
+        manifest = read_manifest(given.path)
+        step, averaged = int(manifest.facts["step"]), weights == "ema" and EMA in manifest.files
+    run = RunDirectory.holding(Path(given.path))
+    classes = given.classes or []
+    if run is None:
+        name = given.path.resolve().stem
+        return Facts(given.model, name, classes, step, averaged, {}, "", {}, {}, [], [])
+    try:
+        text = run.config.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+        summary = json.loads(run.summary.read_text(encoding="utf-8")) if run.summary.is_file() else {}
+        logged = next((row for row in read_metrics(run.metrics).rows if row[STEP] == step), {})
+        rows = read_classes(run.classes)
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        raise UserError(f"the files of the run {run.path} cannot be read: {error}") from error
+    licences = _licences((config.get("data") or {}).get("root"))
+    name = run.path.parent.name
+    return Facts(given.model, name, classes, step, averaged, config, text, summary, logged, rows, licences)
+
+
+def _licences(root: str | None) -> list[tuple[str, str]]:
+    """Names of the licence files in the data's folder, and the first line of each that has letters."""
+    if root is None or not Path(root).is_dir():
+        return []
+    found = []
+    for file in sorted(Path(root).iterdir()):
+        if file.is_file() and file.name.lower().startswith(_LICENCES):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            found.append(
+                (file.name, next((line.strip("# *=-\t") for line in lines if any(map(str.isalpha, line))), ""))
+            )
+    return found

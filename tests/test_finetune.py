@@ -1,0 +1,194 @@
+"""`triptych finetune` as a user starts it: each strategy from the command to weights that load, and what goes wrong."""
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from PIL import Image
+
+import triptych
+from triptych.command.start import start
+from triptych.features.preprocess import Preprocess
+from triptych.finetune import advise
+from triptych.nn.lora import LowRankLinear
+from triptych.strategies import Full, LayerDecay
+
+MODEL = [
+    "model.tower.image_size=16", "model.tower.patch.patch_size=4", "model.tower.dim=16", "model.tower.depth=2",
+    "model.tower.mixer.heads=2", "model/tower/position=learned",
+]  # fmt: skip
+COMMON = [
+    "data=folder", "name=small", "data.workers=0", "logger=null", "trainer.accelerator=cpu", "trainer.threads=1",
+    "trainer.log_every=1",
+]  # fmt: skip
+
+
+def draw(folder: Path, names: tuple[str, ...], mode: str = "RGB") -> Path:
+    """Pictures whose brightness tells the class."""
+    source = random.Random(0)
+    for level, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = bytes(min(255, 60 * level + source.randrange(90)) for _ in range(16 * 16 * len(mode)))
+            Image.frombytes(mode, (16, 16), pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two and of three classes, and a run that was trained on the two."""
+    root = tmp_path_factory.mktemp("world")
+    draw(root / "two", ("cat", "dog"))
+    draw(root / "three", ("ant", "bee", "cow"))
+    words = [*COMMON, *MODEL, f"data.root={root / 'two'}", f"output={root}", "trainer.max_steps=3", "data.batch_size=8"]
+    assert start("train", words) == 0
+    (run,) = (root / "train" / "small").iterdir()
+    run.rename(root / "first")
+    return root
+
+
+def finetune(world: Path, output: Path, *words: str, data: str = "three") -> int:
+    settings = [*COMMON, f"weights={world / 'first'}", f"data.root={world / data}", f"output={output}"]
+    chosen = {word.partition("=")[0] for word in words}
+    settings = [word for word in settings if word.partition("=")[0] not in chosen]
+    return start("finetune", [*settings, *words])
+
+
+def only_run(output: Path) -> Path:
+    (run,) = (output / "finetune" / "small").iterdir()
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "trained"),
+    [
+        ("full", ""),
+        ("layer_decay", ""),
+        ("lora", "mixer|head"),
+        ("linear_probe", "head"),
+        ("freeze", "blocks.1|pool|head"),
+    ],
+)
+def test_each_strategy_trains_what_it_says_and_loads_as_a_plain_model(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], strategy: str, trained: str
+) -> None:
+    words = [f"strategy={strategy}", "trainer.max_steps=4", "data.batch_size=8"]
+    words += ["strategy.rank=2"] if strategy == "lora" else ["strategy.blocks=1"] if strategy == "freeze" else []
+    assert finetune(world, tmp_path, *words) == 0
+    said = capsys.readouterr().out
+    assert "loaded, 2 new (head.weight, head.bias)" in said
+    assert "chosen by the number of training pictures: trainer.epochs=" in said
+    run = only_run(tmp_path)
+    first, second = triptych.load(world / "first"), triptych.load(run)
+    assert second.num_classes == 3
+    assert not any(isinstance(module, LowRankLinear) for module in second.modules())
+    assert all(parameter.requires_grad for parameter in second.parameters())
+    given = first.state_dict()
+    changed = {
+        name
+        for name, tensor in second.state_dict().items()
+        if name in given and (tensor.shape != given[name].shape or not torch.equal(tensor, given[name]))
+    }
+    parts = trained.split("|")
+    assert {name for name in changed if not any(part in name for part in parts)} == set()
+    assert all(any(part in name for name in changed) for part in parts)
+    # The saved accuracy is that of the model that loads.
+    accuracy = json.loads((run / "summary.json").read_text())["metrics"]["val/accuracy"]
+    assert 0 <= accuracy <= 1
+
+
+@pytest.mark.slow
+def test_a_killed_fine_tuning_goes_on_where_it_was(world: Path, tmp_path: Path) -> None:
+    """Adapters, frozen weights and their optimizer are built again before the checkpoint is read."""
+    words = ["strategy=lora", "strategy.rank=2", "data.batch_size=8", "trainer.epochs=2", "trainer.validate_every=2"]
+    assert finetune(world, tmp_path / "whole", *words) == 0
+    whole = only_run(tmp_path / "whole")
+    assert finetune(world, tmp_path / "parts", *words, "checkpoint.every_steps=3", "checkpoint.keep=9") == 0
+    parts = only_run(tmp_path / "parts")
+    trace = (parts / "metrics.csv").read_text()
+    assert trace == (whole / "metrics.csv").read_text()
+    (parts / "summary.json").unlink()
+    assert start("finetune", [f"resume={parts / 'checkpoints' / 'step_0000006'}"]) == 0
+    assert (parts / "metrics.csv").read_text() == trace
+    again, once = triptych.load(parts).state_dict(), triptych.load(whole).state_dict()
+    assert all(torch.equal(again[name], once[name]) for name in once)
+
+
+def test_size_channels_and_preprocessing_follow_weights_and_data(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["image_size=24", "data.mean=[0.1]", "data.std=[0.2]", "data.train.channels=1", "trainer.max_steps=1"]
+    assert finetune(world, tmp_path, *words) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"weights of .*: \d+ loaded, 2 resized \(tower\.patch.*tower\.position\.places\)", said), said[
+        :600
+    ]
+    model, given = triptych.load(only_run(tmp_path)), triptych.load(world / "first")
+    after, before = (cast(Preprocess, one.preprocess) for one in (model, given))
+    assert after.image_size == (24, 24)
+    assert after.mean == pytest.approx([sum(before.mean) / 3])
+    assert model(torch.randn(1, 1, 24, 24)).shape == (1, 3)
+
+
+def test_the_same_classes_keep_their_head(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert finetune(world, tmp_path, "trainer.max_steps=1", "optimizer.lr=1e-3", data="two") == 0
+    said = capsys.readouterr().out
+    assert "loaded\n" in said
+    assert "optimizer.lr" not in said.split("chosen by")[1].splitlines()[0]
+
+
+def test_another_model_teaches(world: Path, tmp_path: Path) -> None:
+    words = ["objective=distillation", f"objective.teacher.path={world / 'first'}", "trainer.max_steps=2"]
+    assert finetune(world, tmp_path, *words, data="two") == 0
+    assert not any("teacher" in name for name in triptych.load(only_run(tmp_path)).state_dict())
+
+
+def test_few_pictures_are_seen_more_often_in_smaller_batches() -> None:
+    advices = [advise(count, Full()) for count in (10, 100, 1_000, 10_000, 1_000_000)]
+    assert [advice.epochs for advice in advices] == sorted((advice.epochs for advice in advices), reverse=True)
+    assert [advice.batch_size for advice in advices] == sorted(advice.batch_size for advice in advices)
+    assert all(8 <= advice.batch_size <= 128 and 3 <= advice.epochs <= 50 for advice in advices)
+    assert advise(100, LayerDecay()).lr > advise(100, Full()).lr
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "no weights": (["weights=null"], "weights is not set: give the model to start from"),
+    "weights that are not there": (["weights={world}/fist"], "did you mean {world}/first?"),
+    "weights that are no model": (["weights={world}/two"], "triptych.load reads"),
+    "advice is not for setting": (["advice.lr=1"], "set trainer.epochs, data.batch_size or optimizer.lr instead"),
+    "a model beside the weights": (["model=vit_tiny_patch16_224"], "`triptych finetune` has no choice of model"),
+    "a part of the model": (["model.tower.depth=3"], "`triptych finetune` has no choice of model"),
+    "unknown strategy": (["strategy=lorra"], "strategy=lorra is not a choice of strategy. Did you mean 'lora'?"),
+    "a rank too high": (["strategy=lora", "strategy.rank=16"], "rank is 16; it must be at least 1 and below 16"),
+    "no such map": (["strategy=lora", "strategy.targets=[q]"], "no linear map is called 'q'; adapters can stand at"),
+    "no number of blocks": (["strategy=freeze"], "strategy.blocks is not set"),
+    "too many blocks": (["strategy=freeze", "strategy.blocks=3"], "strategy.blocks is 3, but the tower has 2 blocks"),
+    "a decay out of range": (["strategy.decay=0"], "strategy.decay=0.0 is out of range: > 0 and <= 1"),
+    "a probe that mixes": (["strategy=linear_probe", "objective/mix=mixup"], "set objective.mix=null"),
+    "a size that patches do not cover": (["image_size=18"], "not covered exactly by patches"),
+    "a teacher of other classes": (
+        ["objective=distillation", "objective.teacher.path={world}/first"], "2 classes apart, but the data have 3",
+    ),
+    "no teacher": (["objective=distillation"], "objective.teacher.path is not set"),
+    "a temperature of nothing": (
+        ["objective=distillation", "objective.teacher.path={world}/first", "objective.teacher.temperature=0"],
+        "objective.teacher.temperature=0.0 is out of range: > 0",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_one_message(mistake: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words, message = MISTAKES[mistake]
+    assert finetune(world, tmp_path, *(word.replace("{world}", str(world)) for word in words)) == 2
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message.replace("{world}", str(world)) in errors[0]
+    assert "Traceback" not in captured.err + captured.out
+    assert list(tmp_path.iterdir()) == [], "a run that never began left something behind"
