@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 import triptych
-from triptych.nn.position import resample_grid
 from triptych.weights import adapt_from, fit_weights
 
 
@@ -24,16 +23,6 @@ def test_the_same_model_takes_everything() -> None:
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(given(images), model(images))
     assert str(fit) == f"{len(fit.loaded)} loaded"
-
-
-def test_another_size_gives_what_the_given_model_gives_at_that_size() -> None:
-    given, model = make(), make(4, 3, **{"tower.image_size": [24, 48]})
-    fit = adapt_from(model, given, keep_head=True)
-    assert fit.resized == ["tower.position.places"]
-    images = torch.randn(2, 3, 24, 48)
-    torch.testing.assert_close(model(images), given(images))
-    places = given.get_parameter("tower.position.places")
-    torch.testing.assert_close(model.get_parameter("tower.position.places"), resample_grid(places, (4, 4), (3, 6)))
 
 
 def test_colour_and_grey_see_a_grey_picture_alike() -> None:

@@ -8,12 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from triptych.build import RUN_PACKAGES, build
 from triptych.checkpoints.load import load
+from triptych.checkpoints.resize import resized
 from triptych.data.module import ImageData
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
 from triptych.run import train
 from triptych.schema import saved
 from triptych.schema.finetune import Advice
+from triptych.schema.model import takes_channels
 from triptych.strategies import Full
 
 log = logging.getLogger("triptych.finetune")
@@ -30,10 +32,16 @@ def finetune(config: DictConfig) -> int:
     if not config.weights:
         raise UserError("weights is not set: give the model to start from, weights=RUN_DIRECTORY or a folder or file")
     given = load(config.weights, allow=tuple(config.allow_targets))
-    description = getattr(given, "config", None)
-    if not description:
+    if not getattr(given, "config", None):
         raise UserError(f"weights={config.weights} do not say how their model is made, so it cannot be changed to fit")
-    config.model = saved.part(_changed(description["model"], config), "model")
+    if config.image_size is not None or config.patch_size is not None:
+        sizes = (OmegaConf.to_container(size) if OmegaConf.is_config(size) else size
+                 for size in (config.image_size, config.patch_size))  # fmt: skip
+        try:
+            given = resized(given, *cast(Any, sizes), allow=tuple(config.allow_targets))
+        except ValueError as error:
+            raise UserError(f"image_size={config.image_size}, patch_size={config.patch_size}: {error}") from error
+    config.model = saved.part(_changed(cast(Any, given).config["model"], config), "model")
     if config.preprocess == "weights":
         _take_preprocess(config, cast(Any, given).preprocess)
     config.advice = OmegaConf.structured(advise(*_count(config)))
@@ -41,18 +49,19 @@ def finetune(config: DictConfig) -> int:
 
 
 def _changed(model: dict[str, Any], config: DictConfig) -> dict[str, Any]:
-    """The saved model's configuration with the sizes that were asked for; classes and channels are the data's."""
+    """The saved model's configuration with the rates that were asked for; classes and channels are the data's."""
     model = {**model, "num_classes": None, "tower": dict(model["tower"])}
     tower = model["tower"]
     if "patch" in tower:
-        tower["patch"] = {**tower["patch"], "channels": None}
-    for key in ("image_size", "stochastic_depth", "patch_dropout"):
+        tower["patch"] = dict(tower["patch"])
+    takes_channels(model)["channels"] = None
+    for key in ("stochastic_depth", "patch_dropout"):
         value = config[key]
         if value is None:
             continue
         if key not in tower:
             raise UserError(f"{key}={value}, but the model of weights={config.weights} has no {key}: leave it out")
-        tower[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        tower[key] = value
     return model
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from triptych.checkpoints.load import load
 from triptych.errors import UserError
 from triptych.nn.patch import PatchEmbedding
-from triptych.nn.position import LearnedPosition, resample_grid
 
 log = logging.getLogger("triptych.weights")
 
@@ -25,7 +24,7 @@ class Fit:
 
     loaded: list[str]
     resized: list[str]
-    """Taken over in another size: positions of another grid, patches of other channels."""
+    """Taken over for other channels."""
     new: list[str]
     """As they were initialised."""
     unused: list[str]
@@ -67,7 +66,7 @@ def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) 
 
 
 def adapt_from(model: nn.Module, given: nn.Module, keep_head: bool) -> Fit:
-    """Copies the weights of `given` into `model`, which may have other positions, channels and classes."""
+    """Copies the weights of `given` into `model`, which may have other channels and classes."""
     fit, state = fit_weights(given, model, keep_head)
     model.load_state_dict(state)
     return fit
@@ -76,11 +75,11 @@ def adapt_from(model: nn.Module, given: nn.Module, keep_head: bool) -> Fit:
 def fit_weights(given: nn.Module, model: nn.Module, keep_head: bool = True) -> tuple[Fit, dict[str, Tensor]]:
     """The state that `model` gets from `given`, and what became of each weight.
 
-    Learned positions are resampled to the grid of `model`. Patches of grey pictures are made of those of coloured ones
-    by adding up the channels, and the other way round by spreading them, so that a grey picture gives the same tokens.
+    Patches of grey pictures are made of those of coloured ones by adding up the channels, and the other way round by
+    spreading them, so that a grey picture gives the same tokens. For other sizes see `triptych.checkpoints.resize`.
     """
     theirs, own = given.state_dict(), model.state_dict()
-    changed = _resampled(given, model) | _recoloured(given, model)
+    changed = _recoloured(given, model)
     state, loaded, resized, new = dict(own), [], [], []
     for name, tensor in own.items():
         if name.startswith(HEAD) and not keep_head:
@@ -104,17 +103,6 @@ def _pairs(given: nn.Module, model: nn.Module, kind: type[nn.Module]) -> list[tu
         for path, module in model.named_modules()
         if isinstance(module, kind) and isinstance(theirs.get(path), kind)
     ]
-
-
-@torch.no_grad()
-def _resampled(given: nn.Module, model: nn.Module) -> dict[str, Tensor]:
-    return {
-        f"{path}.places": resample_grid(
-            old.places, old.built_grid, new.built_grid, new.interpolation, new.antialias
-        )
-        for path, old, new in _pairs(given, model, LearnedPosition)
-        if old.built_grid != new.built_grid
-    }  # fmt: skip
 
 
 @torch.no_grad()

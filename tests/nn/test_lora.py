@@ -18,7 +18,7 @@ ALL = ("qkv", "out", "up", "down")
 def small(**overrides: object) -> nn.Module:
     parts = {"tower.depth": 2, "tower.dim": 48, "tower.image_size": 32, **overrides}
     model = triptych.create("vit_tiny_patch16_224", 5, overrides=parts)
-    nn.init.normal_(model.get_parameter("head.weight"))
+    nn.init.normal_(model.get_parameter("head.weight"), std=0.1)
     return model
 
 
@@ -26,7 +26,7 @@ def trained(model: nn.Module) -> nn.Module:
     """As after some steps: the adapters change something."""
     for module in model.modules():
         if isinstance(module, LowRankLinear):
-            nn.init.normal_(module.up)
+            nn.init.normal_(module.up, std=0.05)
     return model
 
 
@@ -62,8 +62,7 @@ def test_a_model_with_fresh_adapters_says_what_it_said_and_merged_what_it_learne
     folded = fold_adapters(copy.deepcopy(model))
     assert folded.state_dict().keys() == small().state_dict().keys()
     assert not any(isinstance(module, LowRankLinear) for module in folded.modules())
-    scale = adapted.abs().max().item()
-    torch.testing.assert_close(folded(images), adapted, atol=1e-6 * scale, rtol=1e-6)
+    torch.testing.assert_close(folded(images), adapted, atol=1e-6, rtol=0)
 
 
 def test_only_adapters_and_head_train() -> None:

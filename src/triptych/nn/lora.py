@@ -23,7 +23,9 @@ class LowRankLinear(FusedLinear):
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float = 0.0) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = base.in_features, base.out_features
-        self.splits = list(base.splits) if isinstance(base, FusedLinear) else [base.out_features]
+        fused = isinstance(base, FusedLinear)
+        self.splits = list(base.splits) if fused else [base.out_features]
+        self.biased = list(base.biased) if fused else [base.bias is not None]
         smaller = min(self.in_features, *self.splits)
         if not 1 <= rank < smaller:
             raise ValueError(f"rank is {rank}; it must be at least 1 and below {smaller}, the smaller side of the map.")
@@ -108,7 +110,7 @@ def fold_adapters(model: nn.Module) -> nn.Module:
         adapter.merge()
         with torch.device("meta"):
             fused = len(adapter.splits) > 1
-            plain = (FusedLinear(adapter.in_features, adapter.splits) if fused
+            plain = (FusedLinear(adapter.in_features, adapter.splits, adapter.biased) if fused
                      else Linear(adapter.in_features, adapter.out_features))  # fmt: skip
         plain.weight, plain.bias = adapter.weight, adapter.bias
         model.set_submodule(path, plain.train(adapter.training))

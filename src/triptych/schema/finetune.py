@@ -79,6 +79,11 @@ class Finetune(Train):
         "resampled",
         default=None,
     )
+    patch_size: Any = option(
+        "side of a patch in pixels, or its height and width; null: that of the weights. The patch embedding is "
+        "resampled (FlexiViT)",
+        default=None,
+    )
     stochastic_depth: float | None = option(
         "share of samples that the last block leaves out in training; null: that of the weights",
         default=None,
