@@ -34,9 +34,9 @@ def check(config: DictConfig) -> int:
     Raises:
         UserError: the data are not where the configuration says, or are not of its kind.
     """
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     run = RunDirectory.create(config.output, config.task, config.name, folders=("plots",))
     masking = Masking()
-    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     with RunLog(run.log, masking):
         try:
             diagnosis = diagnose(settings)
