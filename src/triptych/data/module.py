@@ -1,6 +1,5 @@
 """The data of a run: sources, augmentation and loaders behind Lightning's interface."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -11,7 +10,7 @@ from triptych.data.cache import CachedSource
 from triptych.data.files import suggest
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.order import Order
-from triptych.data.source import Relabelled, Source, SourceFactory
+from triptych.data.source import Relabelled, Source, SourceFactory, with_root
 from triptych.data.transforms import Transform, image_shape
 from triptych.errors import UserError
 
@@ -199,17 +198,3 @@ class ImageData(LightningDataModule):
                 f"the training data{suggest(unknown[0], self.classes)}"
             )
         return Relabelled(source, self.classes)
-
-
-def with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
-    """A source's factory that is given the folder of the data, where there is one.
-
-    Raises:
-        UserError: the source needs a folder, and there is none.
-    """
-    if root is not None:
-        return partial(factory, root=root)
-    parameter = inspect.signature(factory).parameters.get("root")
-    if parameter is not None and parameter.default is parameter.empty:
-        raise UserError("data.root is not set: give the folder of the data, data.root=FOLDER")
-    return factory

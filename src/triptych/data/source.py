@@ -1,11 +1,15 @@
 """What a data set is to the loader: samples by number. Every kind of storage hides behind this protocol."""
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+from triptych.errors import UserError
 
 Picture = Tensor | Image.Image
 Label = int | Tensor
@@ -67,6 +71,20 @@ class EncodedSource(Source, Protocol):
 
 
 SourceFactory = Callable[..., Source]
+
+
+def with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
+    """A source's factory that is given the folder of the data, where there is one.
+
+    Raises:
+        UserError: the source needs a folder, and there is none.
+    """
+    if root is not None:
+        return partial(factory, root=root)
+    parameter = inspect.signature(factory).parameters.get("root")
+    if parameter is not None and parameter.default is parameter.empty:
+        raise UserError("data.root is not set: give the folder of the data, data.root=FOLDER")
+    return factory
 
 
 class Relabelled:

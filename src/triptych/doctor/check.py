@@ -11,8 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from triptych.build import RUN_PACKAGES, build
 from triptych.data.files import require_folder
-from triptych.data.module import with_root
-from triptych.data.source import Source
+from triptych.data.source import Source, with_root
 from triptych.doctor import balance, pixels, twins
 from triptych.doctor.crowd import Split, examine
 from triptych.doctor.findings import Finding, by_weight, count_of

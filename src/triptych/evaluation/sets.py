@@ -4,8 +4,7 @@ from typing import Any
 
 from triptych.build import RUN_PACKAGES, build
 from triptych.data.files import suggest
-from triptych.data.module import with_root
-from triptych.data.source import BadSample, Relabelled, Source
+from triptych.data.source import BadSample, Relabelled, Source, with_root
 from triptych.errors import UserError
 from triptych.evaluation.given import GivenModel
 

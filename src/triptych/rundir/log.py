@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -42,11 +43,14 @@ class RunLog:
         self._handlers: list[logging.Handler] = []
         self._changed: list[tuple[logging.Logger, int, bool, list[logging.Handler]]] = []
         self._advert = _NoAdverts()
+        self._quiet: tuple[type[Warning], ...] = _QUIET_WARNINGS
 
     def __enter__(self) -> "RunLog":
-        # Its import puts handlers on its loggers; they can only be taken off when they are there.
-        importlib.import_module("lightning.pytorch")
-        self._possible = importlib.import_module("lightning.fabric.utilities.warnings").PossibleUserWarning
+        # Its import puts handlers on its loggers; they can only be taken off when they are there. A task that does
+        # without Lightning is spared the seconds that its import takes.
+        if "lightning" in sys.modules:
+            importlib.import_module("lightning.pytorch")
+            self._quiet += (importlib.import_module("lightning.fabric.utilities.warnings").PossibleUserWarning,)
         terminal = _Terminal(self._masking)
         terminal.setLevel(self._show)
         terminal.addFilter(_worth_showing)
@@ -97,7 +101,7 @@ class RunLog:
         if file is not None:
             self._showwarning(message, category, filename, lineno, file, line)
             return
-        quiet = issubclass(category, (*_QUIET_WARNINGS, self._possible))
+        quiet = issubclass(category, self._quiet)
         logging.getLogger("py.warnings").warning(
             "%s", message, extra={"quiet": quiet, "place": f"{category.__name__} at {filename}:{lineno}"}
         )
