@@ -44,7 +44,7 @@ def eva_config(model: Classifier) -> tuple[dict[str, Any], list[Rule]]:
     mixer = block.mixer
     if not isinstance(mixer, SoftmaxMixer) or mixer.kv_heads != mixer.heads or mixer.query_norm is not None:
         no_form("rotary positions beside grouped or normalised keys, or a mixer other than softmax attention")
-    if mixer.out.bias is None or block.feedforward.down.bias is None:
+    if mixer.out.bias is None or "down.bias" not in dict(block.feedforward.named_parameters()):
         no_form("rotary positions beside projections without bias")
     learned = tower.position.learned if isinstance(tower.position, LearnedRotaryPosition) else tower.position
     prefix_places = tower.position.prefix_table()
