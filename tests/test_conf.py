@@ -20,6 +20,11 @@ from triptych.schema.model import takes_channels
 CHOICES = [f"{group}={choice}" for group in groups.groups() for choice in groups.choices(group)]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
 NEEDS_ROOT = ("data=folder", "data=shards")
+# What goes with a choice: the default model has no distillation token, and pools without a feed-forward.
+NEEDS = {"model/tower/pool=distilled": ["model.tower.registers=1"]} | {
+    f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
+    for choice in groups.choices("model/tower/pool/feedforward")
+}
 
 
 def compose(words: list[str]) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def compose(words: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
-    words = [choice, f"data.root={tmp_path}"] if choice in NEEDS_ROOT else [choice]
+    words = [choice, *NEEDS.get(choice, []), *([f"data.root={tmp_path}"] if choice in NEEDS_ROOT else [])]
     settings = compose(words)
     model = settings["model"]
     model["num_classes"], takes_channels(model)["channels"] = 10, 3
