@@ -22,7 +22,7 @@ ALL = [f"{group}={choice}" for group in groups.groups() for choice in groups.cho
 CHOICES = [choice for choice in ALL if choice.split("=")[0] in groups.of_task("train")]
 STRATEGIES = [f"strategy={choice}" for choice in groups.choices("strategy")]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
-NEEDS_ROOT = ("data=folder", "data=shards")
+PLACES = {"data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file"}
 # What goes with a choice: the default model has no distillation token, and pools without a feed-forward.
 NEEDS = {"model/tower/pool=distilled": ["model.tower.registers=1"]} | {
     f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
@@ -41,7 +41,7 @@ def compose(words: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
-    words = [choice, *NEEDS.get(choice, []), *([f"data.root={tmp_path}"] if choice in NEEDS_ROOT else [])]
+    words = [choice, *NEEDS.get(choice, []), *([f"{PLACES[choice]}={tmp_path}"] if choice in PLACES else [])]
     if choice == "objective=distillation":
         triptych.export(SMALL, tmp_path / "teacher")
         words.append(f"objective.teacher.path={tmp_path / 'teacher'}")

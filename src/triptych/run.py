@@ -23,13 +23,13 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
     """Trains as `config` (the schema's `Train` or `Finetune`) says, in a new or (`resume`) an old run directory; the
     exit code. `given` is a model whose weights are made to fit, `notes` are lines for the log of the run.
     """
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     run = (
         RunDirectory.open(config.resume)
         if config.resume
         else RunDirectory.create(config.output, config.task, config.name)
     )
     masking = Masking()
-    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     with RunLock(run.checkpoints), RunLog(run.log, masking):
         try:
             job = Job(settings, run, given)

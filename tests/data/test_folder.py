@@ -1,5 +1,6 @@
 """Image folders in the layouts that people have; splits are matched by class name."""
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ def names(source: FolderSource) -> set[str]:
     return {source.name(index) for index in range(len(source))}
 
 
-@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
-def test_split_folders(validation: str, image_folder: ImageFolder) -> None:
-    root = image_folder({"train/cat": 3, "train/dog": 2, f"{validation}/dog": 4, "test/cat": 1})
+@pytest.mark.parametrize("training", ["train", "Training"])
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val", "VALID"])
+def test_split_folders(training: str, validation: str, image_folder: ImageFolder) -> None:
+    root = image_folder({f"{training}/cat": 3, f"{training}/dog": 2, f"{validation}/dog": 4, "Testing/cat": 1})
     train, held = FolderSource(str(root)), FolderSource(str(root), split="validation")
     assert (len(train), len(held), len(FolderSource(str(root), split="test"))) == (5, 4, 1)
     assert train.classes == held.classes == ["cat", "dog"]
@@ -49,6 +51,25 @@ def test_the_made_split_never_changes(image_folder: ImageFolder) -> None:
     first = FolderSource(str(root), split="validation", validation_fraction=0.25)
     assert names(first) == names(FolderSource(str(root), split="validation", validation_fraction=0.25))
     assert len(first) == 5
+
+
+def test_a_test_folder_beside_classes_is_no_class(image_folder: ImageFolder) -> None:
+    root = image_folder({"cat": 10, "dog": 10, "test/cat": 2, "test/dog": 1})
+    assert FolderSource(str(root)).classes == ["cat", "dog"]
+    assert len(FolderSource(str(root), split="test")) == 3
+
+
+def test_a_class_may_have_the_name_of_a_split(image_folder: ImageFolder) -> None:
+    source = FolderSource(str(image_folder({"car": 4, "train": 4, "ship": 4})))
+    assert source.classes == ["car", "ship", "train"]
+    inside = FolderSource(str(image_folder({"train/train": 4, "train/car": 4, "val/train": 1})), split="validation")
+    assert (inside.classes, inside.target(0)) == (["car", "train"], 1)
+
+
+def test_accents_of_any_file_system_match(image_folder: ImageFolder) -> None:
+    composed, apart = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    root = image_folder({f"train/{composed}": 2, "train/Bo": 2, f"val/{apart}": 1})
+    assert FolderSource(str(root), split="validation").target(0) == 1
 
 
 def test_what_is_no_image_is_left_out(image_folder: ImageFolder) -> None:
@@ -84,6 +105,8 @@ def test_a_bad_image_says_why(image_folder: ImageFolder) -> None:
             {"split": "validation"},
             "'cot', which is none of the 1 classes; did you mean 'cat'",
         ),
+        ({"train/a": 1, "val/a": 1, "valid/a": 1}, {}, "two folders for validation, 'val' and 'valid'"),
+        ({"val/a": 1, "test/a": 1}, {}, r"a folder for (test|validation) and (test|validation) and none for training"),
         ({"cat": 1}, {"split": "validation"}, "no images for the split 'validation'"),
         ({"cat": 3}, {"validation_fraction": 1}, "validation_fraction is 1"),
     ],

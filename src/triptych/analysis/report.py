@@ -33,6 +33,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { text-align: left; padding: .3rem 1.4rem .3rem 0; border-bottom: 1px solid var(--rule); vertical-align: top;
   overflow-wrap: anywhere; }
 th { color: var(--muted); font-weight: 500; }
+th, td:first-child { overflow-wrap: break-word; }
 pre { background: var(--card); border-radius: 10px; padding: 1rem; overflow-x: auto; font-size: .82rem;
   line-height: 1.45; font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre.wrap { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -71,6 +72,7 @@ def build_report(
     config: str,
     command: str,
     facts: Mapping[str, Any],
+    first: Sequence[Table] = (),
 ) -> str:
     """The page as HTML. Every text in it is escaped; pictures are embedded.
 
@@ -84,6 +86,7 @@ def build_report(
         config: the resolved config, as YAML.
         command: the command line.
         facts: everything else, nested; becomes a table.
+        first: tables before the pictures; those without a row are left out.
 
     Raises:
         OSError: a picture cannot be read.
@@ -94,11 +97,10 @@ def build_report(
         f" &middot; {escape(under)}</p>",
         '<div class="tiles">' + "".join(_tile(name, text) for name, text in tiles) + "</div>",
     ]
+    sections += _sections(first)
     if pictures:
         sections += ["<h2>Pictures</h2>", *(_picture(caption, path) for caption, path in pictures)]
-    for table in tables:
-        if table.rows:
-            sections += [f"<h2>{escape(table.title)}</h2>", _table(table)]
+    sections += _sections(tables)
     sections += ["<h2>Command</h2>", f'<pre class="wrap">{escape(command)}</pre>']
     sections += ["<h2>Run and machine</h2>", "<table>" + "".join(_fact(*row) for row in _flat(facts)) + "</table>"]
     if config:
@@ -125,6 +127,10 @@ def _picture(caption: str, path: Path) -> str:
         f'<figure><figcaption>{escape(caption)}</figcaption><img alt="{escape(caption)}" '
         f'src="data:image/png;base64,{data}"></figure>'
     )
+
+
+def _sections(tables: Sequence[Table]) -> list[str]:
+    return [f"<h2>{escape(table.title)}</h2>{_table(table)}" for table in tables if table.rows]
 
 
 def _table(table: Table) -> str:

@@ -1,7 +1,8 @@
 """Starts a task: composes its configuration with Hydra, checks it, runs it, turns errors into messages and exit codes.
 
 Exit codes: 0 done, 1 a fault of the program (with its traceback), 2 a mistake of the user, 3 training went wrong,
-130 stopped by Ctrl-C, 143 stopped by SIGTERM; after 130 and 143 the run was saved and can be resumed.
+4 `triptych doctor` found errors in the data, 130 stopped by Ctrl-C, 143 stopped by SIGTERM; after 130 and 143 the run
+was saved and can be resumed.
 """
 
 import importlib.util

@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+from triptych.data.source import BadSample
 from triptych.errors import UserError
 
 
@@ -28,6 +29,32 @@ def require_folder(path: str | Path, what: str) -> Path:
     beside = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     place = parent.resolve()
     raise UserError(f"{what} {folder} does not exist: {place} has no {missing!r}{suggest(missing, beside)}")
+
+
+def require_file(path: str | Path, what: str) -> Path:
+    """`path` as an existing file; else UserError, which shows files with near names."""
+    file = Path(path).expanduser()
+    if file.is_file():
+        return file
+    if file.is_dir():
+        raise UserError(f"{what} {file} is a folder, not a file: name the file in it")
+    folder = require_folder(file.parent, f"folder of the {what}")
+    beside = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    raise UserError(
+        f"{what} {file} does not exist: {folder.resolve()} has no {file.name!r}{suggest(file.name, beside)}"
+    )
+
+
+def read_image_file(path: str | Path) -> bytes:
+    """Bytes of a file that a sample lies in.
+
+    Raises:
+        BadSample: it cannot be opened.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadSample(f"cannot be opened: {error.strerror}") from error
 
 
 def suggest(name: str, known: list[str]) -> str:

@@ -2,26 +2,19 @@
 
 import logging
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from triptych.data.decode import EXTENSIONS, decode_image
-from triptych.data.files import require_folder, suggest
-from triptych.data.order import mixed_seed
-from triptych.data.source import BadSample
+from triptych.data.files import read_image_file, require_folder, suggest
+from triptych.data.split import SPLIT_NAMES, check_split, held_out, split_of
 from triptych.errors import UserError
 
 log = logging.getLogger("triptych.data")
-
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""Names that a split's folder may have."""
 
 
 class FolderSource:
@@ -53,24 +46,24 @@ class FolderSource:
         classes: Sequence[str] | None = None,
         channels: int = 3,
     ) -> None:
-        if split not in SPLIT_FOLDERS:
-            raise UserError(f"split is {split!r}{suggest(split, list(SPLIT_FOLDERS))}")
-        if not 0 < validation_fraction < 1:
-            raise UserError(f"validation_fraction is {validation_fraction}; it must lie between 0 and 1")
+        check_split(split, validation_fraction)
         self.channels = channels
         base = require_folder(root, "image folder")
-        train = _split_folder(base, "train") or base
-        own = train if split == "train" else _split_folder(base, split)
-        held_out = _split_folder(base, "validation")
-        if split == "test" and own is None:
+        folders = split_folders(base)
+        train = folders.get("train") or base
+        own = folders.get(split) or (train if split != "test" else None)
+        if own is None:
+            raise UserError(f"{base.resolve()} has no folder for the split 'test' ({' or '.join(SPLIT_NAMES['test'])})")
+        if folders and "train" not in folders and not class_folders(base, folders.values()):
             raise UserError(
-                f"{base.resolve()} has no folder for the split 'test' ({' or '.join(SPLIT_FOLDERS[split])})"
+                f"{base.resolve()} has a folder for {' and '.join(folders)} and none for training "
+                f"({' or '.join(SPLIT_NAMES['train'])})"
             )
-        self.classes = list(classes) if classes is not None else _class_folders(train)
-        files = _class_files(own or train, self.classes, complete=own == train or own is None)
-        if held_out is None and split in ("train", "validation"):
+        self.classes = list(classes) if classes is not None else _training_classes(train, folders.values())
+        files = _class_files(own, folders.values(), self.classes, complete=own == train)
+        if "validation" not in folders and split != "test":
             files = [
-                _part(each, name, validation_fraction, split) for each, name in zip(files, self.classes, strict=True)
+                part_of(each, name, validation_fraction, split) for each, name in zip(files, self.classes, strict=True)
             ]
             log.info(
                 "%s has no folder for validation: %d images (%g of each class, always the same ones) are the %s split",
@@ -82,7 +75,7 @@ class FolderSource:
         self._files = [path for each in files for path in each]
         self._labels = np.repeat(np.arange(len(files)), [len(each) for each in files])
         if not self._files:
-            raise UserError(f"no images for the split {split!r} in {(own or train).resolve()}")
+            raise UserError(f"no images for the split {split!r} in {own.resolve()}")
 
     def __len__(self) -> int:
         return len(self._files)
@@ -97,24 +90,50 @@ class FolderSource:
         Raises:
             BadSample: the file cannot be read or decoded.
         """
-        try:
-            data = Path(self._files[index]).read_bytes()
-        except OSError as error:
-            raise BadSample(f"cannot be opened: {error.strerror}") from error
-        return decode_image(data, self.channels), int(self._labels[index])
+        return decode_image(self.encoded(index), self.channels), self.target(index)
+
+    def encoded(self, index: int) -> bytes:
+        """Bytes of the image file; BadSample where it cannot be opened."""
+        return read_image_file(self._files[index])
+
+    def target(self, index: int) -> int:
+        """Label of sample `index`."""
+        return int(self._labels[index])
 
 
-def _folders(folder: Path) -> list[Path]:
+def visible_folders(folder: Path) -> list[Path]:
     """Visible folders in `folder`, by name; `__MACOSX` and the like are what archive tools leave behind."""
     entries = (entry for entry in folder.iterdir() if entry.is_dir())
     return sorted(entry for entry in entries if not entry.name.startswith((".", "__")))
 
 
-def _split_folder(base: Path, split: str) -> Path | None:
-    for entry in _folders(base):
-        if entry.name.lower() in SPLIT_FOLDERS[split]:
-            return entry
-    return None
+def split_folders(base: Path) -> dict[str, Path]:
+    """The folders of `base` that hold a split, by the split.
+
+    A folder whose name is a split's, but which holds no folders, is a class beside others: pictures of a `train`.
+
+    Raises:
+        UserError: two folders for one split.
+    """
+    folders = visible_folders(base)
+    named = [folder for folder in folders if split_of(folder.name)]
+    found: dict[str, Path] = {}
+    for folder in named:
+        if len(named) < len(folders) and not visible_folders(folder):
+            continue
+        split = split_of(folder.name) or ""
+        if split in found:
+            raise UserError(
+                f"{base.resolve()} has two folders for {split}, {found[split].name!r} and {folder.name!r}: put their "
+                "classes together or rename one"
+            )
+        found[split] = folder
+    return found
+
+
+def class_folders(folder: Path, splits: Iterable[Path] = ()) -> dict[str, Path]:
+    """Folders in `folder` that are no `splits`, by name; accents composed, as some file systems do not."""
+    return {unicodedata.normalize("NFC", each.name): each for each in visible_folders(folder) if each not in splits}
 
 
 def images_in(folder: Path) -> list[str]:
@@ -130,8 +149,8 @@ def images_in(folder: Path) -> list[str]:
     return found
 
 
-def _class_folders(train: Path) -> list[str]:
-    names = [entry.name for entry in _folders(train)]
+def _training_classes(train: Path, splits: Iterable[Path]) -> list[str]:
+    names = sorted(class_folders(train, splits))
     if not names:
         loose = sum(1 for entry in train.iterdir() if entry.suffix[1:].lower() in EXTENSIONS)
         raise UserError(
@@ -141,15 +160,16 @@ def _class_folders(train: Path) -> list[str]:
     return names
 
 
-def _class_files(folder: Path, classes: list[str], complete: bool) -> list[list[str]]:
+def _class_files(folder: Path, splits: Iterable[Path], classes: list[str], complete: bool) -> list[list[str]]:
     """Image files of each class.
 
     Args:
         folder: holds the class folders.
+        splits: folders in it that are no classes.
         classes: their names.
         complete: every class must have images; otherwise a class without any is only said in the log.
     """
-    present = {entry.name: entry for entry in _folders(folder)}
+    present = class_folders(folder, splits)
     unknown = sorted(present.keys() - set(classes))
     if unknown:
         raise UserError(
@@ -173,13 +193,7 @@ def _class_files(folder: Path, classes: list[str], complete: bool) -> list[list[
     return files
 
 
-def _part(files: list[str], name: str, fraction: float | int, split: str) -> list[str]:
-    """The training or validation part of one class: drawn once by the class's name, never by the run's seed."""
-    words = np.random.PCG64(mixed_seed(*name.encode())).random_raw(len(files))
-    held = set(np.argsort(words, kind="stable")[: _held_count(len(files), fraction)].tolist())
-    return [path for index, path in enumerate(files) if (index in held) == (split == "validation")]
-
-
-def _held_count(count: int, fraction: float | int) -> int:
-    """At least one image on either side where a class has two or more; a single image is for training."""
-    return min(max(round(count * fraction), 1), count - 1)
+def part_of(files: list[str], name: str, fraction: float | int, split: str) -> list[str]:
+    """The training or validation part of the files of the class `name`."""
+    held = held_out(len(files), name, fraction)
+    return [path for path, out in zip(files, held, strict=True) if out == (split == "validation")]

@@ -127,9 +127,16 @@ class ShardSource:
             BadSample: the image or the label of this sample cannot be read.
             UserError: the label is a class that is not in `classes`.
         """
+        return decode_image(self.encoded(index), self.channels), self.target(index)
+
+    def encoded(self, index: int) -> bytes:
+        """Bytes of the image member of sample `index`; BadSample where the shard ends before."""
         shard, offset, size = (int(entry) for entry in self._table[index, :3])
-        image = decode_image(self._bytes(shard, offset, size), self.channels)
-        return image, self._target(self._label_value(index))
+        return self._bytes(shard, offset, size)
+
+    def target(self, index: int) -> int | Tensor:
+        """Label of sample `index`; BadSample where it has none, UserError where it is none of `classes`."""
+        return self._target(self._label_value(index))
 
     def _bytes(self, shard: int, offset: int, size: int) -> bytes:
         if shard in self._unpacked:

@@ -7,6 +7,7 @@ from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 
 _INTERPOLATIONS = Range(choices=("nearest", "bilinear", "bicubic"))
+_SPLITS = Range(choices=("train", "validation", "test"))
 _PROBABILITY = Range(least=0, most=1)
 
 
@@ -33,7 +34,7 @@ class Folder(Part):
 
     _target_: str = "triptych.data.folder.FolderSource"
     _partial_: bool = True
-    split: str = option("which part to read", default="train", range=Range(choices=("train", "validation", "test")))
+    split: str = option("which part to read", default="train", range=_SPLITS)
     validation_fraction: float = option(
         "share of each class held back for validation where no folder val, valid or validation exists",
         default=0.1,
@@ -44,12 +45,67 @@ class Folder(Part):
 
 
 @dataclass
+class Manifest(Part):
+    """A table (CSV, TSV, Parquet) with a row a sample: where its image lies and what it shows."""
+
+    _target_: str = "triptych.data.manifest.ManifestSource"
+    _partial_: bool = True
+    file: str = option("the table; a relative path starts from the current folder, or else from data.root")
+    image: str | None = option("column of the images; null: the only one that can be", default=None)
+    label: str | None = option("column of the labels; null: by its name, or the only one left", default=None)
+    label_separator: str | None = option(
+        "divides the classes of one cell, such as |; a sample then has several labels", default=None
+    )
+    label_columns: list[str] = option(
+        "a column of 0 and 1 for each class, in place of `label`; a sample then has several labels", default=[]
+    )
+    split: str = option("which part to read", default="train", range=_SPLITS)
+    split_column: str | None = option(
+        "column that names the split of a row; null: one named split, set, subset, partition or usage", default=None
+    )
+    other_file: str | None = option(
+        "the table of the other split; where it is another file, every row of this one is read", default=None
+    )
+    validation_fraction: float = option(
+        "share of each class held back for validation where nothing says what is for it",
+        default=0.1,
+        range=Range(above=0, below=1),
+    )
+    classes: list[str] | None = option("class names; null: those of the training rows", default=None)
+    channels: int = option("3 for RGB, 1 for grey", default=3, range=Range(choices=(1, 3)))
+
+
+@dataclass
+class Datasets(Part):
+    """A data set of the library `datasets` (the extra triptych[datasets])."""
+
+    _target_: str = "triptych.data.huggingface_sets.DatasetSource"
+    _partial_: bool = True
+    hub: str | None = option(
+        "name of a set on the hub, in place of data.root; fetched where it is not in the library's cache", default=None
+    )
+    subset: str | None = option("configuration of the set, where it has several", default=None)
+    image: str | None = option("column of the images; null: the only one with the feature Image", default=None)
+    label: str | None = option(
+        "column of the labels; null: the only one with the feature ClassLabel, else by its name", default=None
+    )
+    split: str = option("which part to read", default="train", range=_SPLITS)
+    validation_fraction: float = option(
+        "share of each class held back for validation where the set has no split for it",
+        default=0.1,
+        range=Range(above=0, below=1),
+    )
+    classes: list[str] | None = option("class names; null: those of the set", default=None)
+    channels: int = option("3 for RGB, 1 for grey", default=3, range=Range(choices=(1, 3)))
+
+
+@dataclass
 class FashionMnist(Part):
     """Fashion-MNIST."""
 
     _target_: str = "triptych.data.torchvision_sets.fashion_mnist"
     _partial_: bool = True
-    split: str = option("which part to read", default="train", range=Range(choices=("train", "validation", "test")))
+    split: str = option("which part to read", default="train", range=_SPLITS)
     download: bool = option("fetch the files into data.root where they are not there", default=False)
 
 
@@ -59,7 +115,7 @@ class Cifar10(Part):
 
     _target_: str = "triptych.data.torchvision_sets.cifar10"
     _partial_: bool = True
-    split: str = option("which part to read", default="train", range=Range(choices=("train", "validation", "test")))
+    split: str = option("which part to read", default="train", range=_SPLITS)
     download: bool = option("fetch the files into data.root where they are not there", default=False)
 
 
@@ -148,7 +204,7 @@ class Images(Part):
     cache: bool = option("keep all decoded images in memory", default=False)
 
 
-_SOURCES = (Shards, Folder, FashionMnist, Cifar10)
+_SOURCES = (Shards, Folder, Manifest, Datasets, FashionMnist, Cifar10)
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "data": (Images,),

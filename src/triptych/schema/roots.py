@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from triptych.schema.attention import Attention
+from triptych.schema.doctor import Doctor
 from triptych.schema.evaluate import Evaluate, Given, Predict
 from triptych.schema.export import Export
 from triptych.schema.finetune import Finetune
@@ -12,6 +13,7 @@ from triptych.schema.run import Train
 
 ROOTS: dict[str, type[Any]] = {
     "attention": Attention,
+    "doctor": Doctor,
     "evaluate": Evaluate,
     "export": Export,
     "finetune": Finetune,
