@@ -16,10 +16,18 @@ from triptych.data.module import ImageData
 from triptych.schema import register
 from triptych.schema.check import check
 from triptych.schema.model import takes_channels
+from triptych.strategies import Full
 
-CHOICES = [f"{group}={choice}" for group in groups.groups() for choice in groups.choices(group)]
+ALL = [f"{group}={choice}" for group in groups.groups() for choice in groups.choices(group)]
+CHOICES = [choice for choice in ALL if choice.split("=")[0] in groups.of_task("train")]
+STRATEGIES = [f"strategy={choice}" for choice in groups.choices("strategy")]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
-NEEDS = {"data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file"}
+PLACES = {"data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file"}
+# What goes with a choice: the default model has no distillation token, and pools without a feed-forward.
+NEEDS = {"model/tower/pool=distilled": ["model.tower.registers=1"]} | {
+    f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
+    for choice in groups.choices("model/tower/pool/feedforward")
+}
 
 
 def compose(words: list[str]) -> dict[str, Any]:
@@ -33,7 +41,10 @@ def compose(words: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
-    words = [choice, f"{NEEDS[choice]}={tmp_path}"] if choice in NEEDS else [choice]
+    words = [choice, *NEEDS.get(choice, []), *([f"{PLACES[choice]}={tmp_path}"] if choice in PLACES else [])]
+    if choice == "objective=distillation":
+        triptych.export(SMALL, tmp_path / "teacher")
+        words.append(f"objective.teacher.path={tmp_path / 'teacher'}")
     settings = compose(words)
     model = settings["model"]
     model["num_classes"], takes_channels(model)["channels"] = 10, 3
@@ -50,16 +61,29 @@ def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
         assert settings[part] is None or build(settings[part]) is not None
 
 
+@pytest.mark.parametrize("choice", STRATEGIES)
+def test_strategy_composes_and_builds(choice: str) -> None:
+    words = [choice, "data=emoji", *(["strategy.blocks=1"] if choice == "strategy=freeze" else [])]
+    register()
+    config = messages.compose_plain("finetune", ["name=test", *words])
+    check(config)
+    assert isinstance(build(OmegaConf.to_container(config.strategy, resolve=True)), Full)
+
+
+def test_every_choice_is_of_a_task() -> None:
+    assert set(ALL) == {*CHOICES, *STRATEGIES}
+
+
 def test_every_yaml_belongs_to_a_choice() -> None:
     """No file is left that nothing can choose; names that begin with _ are shared by choices beside them."""
     conf = groups.roots()[0]
-    chosen = {groups.file_of(*choice.split("=")) for choice in CHOICES}
+    chosen = {groups.file_of(*choice.split("=")) for choice in ALL}
     tasks = {conf / f"{task}.yaml" for task in groups.tasks()}
     left = {path for path in conf.rglob("*.yaml") if not path.stem.startswith("_")} - chosen - tasks
     assert not left
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", ALL)
 def test_every_choice_says_what_it_is(choice: str) -> None:
     assert len(groups.header(groups.file_of(*choice.split("=")))) > 5
 

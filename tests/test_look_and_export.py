@@ -196,7 +196,7 @@ MISTAKES: dict[str, tuple[str, list[str], str]] = {
     ),
     "a model that timm lacks": (
         "export", ["checkpoint={world}/blind", "out=out", "format=timm", "allow_targets=[tests_mixer]"],
-        "timm's plain ViT has no a mixer",
+        "timm's ViT has no a mixer",
     ),
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """`triptych.create`: a model from a preset of conf/model."""
 
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import OmegaConf
 from torch import nn
@@ -22,8 +22,8 @@ def create(
 ) -> nn.Module:
     """A model with random weights, in training mode.
 
-    `preset` is a name that `triptych ls models` shows. `num_classes` (1000 if not given) and `channels` (3) are what is
-    changed most; `overrides` changes anything else by its key below `model`, such as
+    `preset` is a name that `triptych ls models` shows. `num_classes` (1000 if not given, 0 for no head) and `channels`
+    (3) are what is changed most; `overrides` changes anything else by its key below `model`, such as
     `{"tower.image_size": 96, "tower.mixer.qk_norm._target_": ...}`, and chooses parts: `{"tower/norm": "rms_norm"}`.
 
     Raises UserError for an unknown preset or key, with near misses.
@@ -44,9 +44,10 @@ def create(
         model = OmegaConf.to_container(config.model, resolve=True)
     except messages.COMPOSITION_ERRORS as error:
         raise UserError(messages.explain(error, "train", words)) from error
-    model = cast(dict[str, Any], model)
+    assert isinstance(model, dict)
+    model = {str(key): value for key, value in model.items()}
     for place, key, given in ((model, "num_classes", num_classes), (takes_channels(model), "channels", channels)):
-        place[key] = given or place[key] or _DEFAULTS[key]
+        place[key] = given if given is not None else place[key] or _DEFAULTS[key]
     built = build(model)
     built.config = {"model": model}
     return built

@@ -18,6 +18,7 @@ from triptych.checkpoints.huggingface import is_huggingface, load_huggingface
 from triptych.checkpoints.huggingface_preprocess import complete, preprocess_from, preprocessor_of
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
+from triptych.weights import start_from
 
 SMALL: dict[str, Any] = {
     "tower.image_size": 16, "tower.patch.patch_size": 8, "tower.dim": 16, "tower.depth": 1, "tower.mixer.heads": 2,
@@ -65,6 +66,16 @@ def test_class_names_and_a_new_head(folder: Path, tmp_path: Path) -> None:
     other: Any = triptych.load(folder, num_classes=5)
     assert other(torch.randn(2, 3, 16, 16)).shape == (2, 5)
     assert "classes" not in other.config
+
+
+def test_training_starts_from_a_bare_model_with_a_new_head(tmp_path: Path) -> None:
+    bare = model_with("vit_small_patch14_dinov2", 0, **{"tower.layer_scale": 0.5})
+    torch.nn.init.normal_(bare.tower.position.places)
+    triptych.export(bare, tmp_path / "bare", format="huggingface")
+    model = model_with("vit_small_patch14_dinov2", 3, **{"tower.layer_scale": 0.5})
+    assert start_from(model, tmp_path / "bare").new == ["head.weight", "head.bias"]
+    images = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(model.embed(images), bare(images))
 
 
 def test_weights_in_several_files(folder: Path) -> None:

@@ -21,7 +21,7 @@ from triptych.nn.feedforward import GeGLUFeedForward, GELUFeedForward, QuickGELU
 from triptych.nn.mixers.softmax import SoftmaxMixer
 from triptych.nn.norm import LayerNorm, RMSNorm
 from triptych.nn.patch import PatchEmbedding
-from triptych.nn.pool import AttentionPool, DistilledPool, MeanPool
+from triptych.nn.pool import AttentionPool, ClassMeanPool, DistilledPool, MeanPool
 from triptych.nn.position import LearnedPosition, RotaryPosition
 from triptych.towers.vision import VisionTower
 
@@ -102,7 +102,7 @@ def test_preprocessing_and_config_travel(tmp_path: Path) -> None:
 
 
 def test_our_own_model_reaches_timm(tmp_path: Path) -> None:
-    model = ours()
+    model: Any = ours()
     torch.nn.init.normal_(model.head.weight)
     save_timm(model.eval(), tmp_path / "out")
     theirs = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
@@ -127,6 +127,7 @@ def test_a_part_that_timm_lacks_is_named_and_nothing_written(tmp_path: Path) -> 
         ({**rotary, "norm": partial(LayerNorm, eps=1e-3)}, r"norms with eps \['0.001'\]"),
         ({"pool": DistilledPool, "registers": 2}, "distillation token without a head of its own"),
         ({"feedforward": GeGLUFeedForward}, "GeGLUFeedForward"),
+        ({"pool": ClassMeanPool}, "ClassMeanPool"),
         ({"mixer": partial(SoftmaxMixer, heads=2, kv_heads=1)}, "key-value heads"),
         ({"norm": partial(LayerNorm, eps=1e-5)}, "eps"),
         ({"patch": partial(PatchEmbedding, patch_size=4, stride=2)}, "overlap"),

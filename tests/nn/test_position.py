@@ -84,10 +84,10 @@ def test_a_reference_takes_the_place_of_the_grid() -> None:
 def test_an_offset_reads_the_table_as_dinov2_does() -> None:
     """Cell i of the new grid lies at (i + 1/2) * old / (new + offset) - 1/2; a straight line shows where it is read."""
     line = torch.arange(20.0)[:, None].expand(20, 2).contiguous()
-    made = resample_grid(line, (20,), (50,), antialias=False, offset=0.1)
+    made = resample_grid(line, (20,), (50,), "bilinear", False, offset=0.1)
     where = (torch.arange(50) + 0.5) * (20 / 50.1) - 0.5
     torch.testing.assert_close(made[10:40, 0], where[10:40], rtol=0, atol=1e-4)
-    assert not torch.allclose(made, resample_grid(line, (20,), (50,), antialias=False), rtol=0, atol=1e-3)
+    assert not torch.allclose(made, resample_grid(line, (20,), (50,), "bilinear", False), rtol=0, atol=1e-3)
     assert resample_grid(torch.randn(16, 3), (4, 4), (3, 7), antialias=False, offset=0.1).shape == (21, 3)
 
 

@@ -22,7 +22,7 @@ NETWORKS = ["test_resnet", "test_convnext", "test_efficientnet", "test_vit", "te
 def test_the_classifier_is_the_network_with_our_head(name: str) -> None:
     torch.manual_seed(0)
     tower = TimmTower(name, image_size=(96, 128), channels=1).eval()
-    model = Classifier(tower, 5)
+    model: Any = Classifier(tower, 5)
     torch.nn.init.normal_(model.head.weight)
     images = torch.randn(2, 1, 96, 128)
     output = tower(images)
@@ -97,6 +97,8 @@ def test_nothing_is_fetched_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_mistakes_are_told() -> None:
+    with pytest.raises(UserError, match=r"test_vit of timm takes images of one size, .*not 2 of their own sizes"):
+        TimmTower("test_vit", 160)([torch.randn(3, 160, 160), torch.randn(3, 32, 32)])
     with pytest.raises(UserError, match=r"timm has no architecture 'resnet19'; did you mean .*resnet18"):
         TimmTower("resnet19")
     with pytest.raises(UserError, match="patches of 16 x 16 pixels, of which 30 x 48 is no multiple"):

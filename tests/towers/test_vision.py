@@ -42,7 +42,7 @@ POOLS = {
 MATRIX = list(product(POSITIONS, POOLS, [0, 3]))
 
 
-def make(position: str = "learned", pooling: str = "class token", registers: int = 2, **settings: Any) -> Classifier:
+def make(position: str = "learned", pooling: str = "class token", registers: int = 2, **settings: Any) -> Any:
     torch.manual_seed(0)
     parts: dict[str, Any] = {
         "image_size": 16,
@@ -171,10 +171,17 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         make("rotary", mixer=partial(SoftmaxMixer, heads=8))
 
 
+def with_pool(pool: Any, registers: int) -> VisionTower:
+    return VisionTower(
+        16, 16, 2, partial(PatchEmbedding, patch_size=4), partial(SoftmaxMixer, heads=4), GELUFeedForward, LayerNorm,
+        RotaryPosition, pool, registers,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("pool", [ClassMeanPool, DistilledPool])
 def test_pools_that_put_tokens_side_by_side(pool: Any) -> None:
     head = DistilledHead if pool is DistilledPool else None
-    tower = make("rotary", "class token", 2, pool=pool).tower
+    tower = with_pool(pool, 2)
     model = Classifier(tower, 5, head=head)
     for linear in model.head.modules():
         if isinstance(linear, torch.nn.Linear):
@@ -189,7 +196,7 @@ def test_pools_that_put_tokens_side_by_side(pool: Any) -> None:
     model.reset_head(2)
     assert not model(images).any()
     with pytest.raises(ValueError, match="registers is 0, but DistilledPool reads 1"):
-        make("learned", "class token", 0, pool=DistilledPool)
+        with_pool(DistilledPool, 0)
 
 
 def test_a_distilled_head_is_the_mean_of_two() -> None:

@@ -1,7 +1,7 @@
 """The ``config.json`` with which timm's ``models/eva.py`` builds a classifier of ours."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -44,7 +44,7 @@ def eva_config(model: Classifier) -> tuple[dict[str, Any], list[Rule]]:
     mixer = block.mixer
     if not isinstance(mixer, SoftmaxMixer) or mixer.kv_heads != mixer.heads or mixer.query_norm is not None:
         no_form("rotary positions beside grouped or normalised keys, or a mixer other than softmax attention")
-    if mixer.out.bias is None or cast(Any, block.feedforward).down.bias is None:
+    if mixer.out.bias is None or "down.bias" not in dict(block.feedforward.named_parameters()):
         no_form("rotary positions beside projections without bias")
     learned = tower.position.learned if isinstance(tower.position, LearnedRotaryPosition) else tower.position
     prefix_places = tower.position.prefix_table()

@@ -154,6 +154,8 @@ def _pool(tower: VisionTower, block: Block) -> dict[str, Any]:
         return {"global_pool": "token", "fc_norm": False}
     if isinstance(pool, ClassTokenPool | MeanPool):
         return {"global_pool": "token" if isinstance(pool, ClassTokenPool) else "avg", "fc_norm": pool.norm_after}
+    if not isinstance(pool, AttentionPool):
+        no_form(type(pool).__name__)
     mixer, mlp, pool_mlp = block.mixer, block.feedforward, getattr(pool, "feedforward", None)
     assert isinstance(mixer, SoftmaxMixer)
     alike = (

@@ -21,6 +21,8 @@ class Classifier(nn.Module):
     """
 
     config: dict[str, Any] | None = None
+    num_classes: int
+    """How many classes the head tells apart, 0 where there is none."""
     head: Any
 
     def __init__(
@@ -36,11 +38,6 @@ class Classifier(nn.Module):
         self.tower: Any = tower
         self.preprocess = preprocess or _default_preprocess(tower)
         self.reset_head(num_classes)
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes the head tells apart, 0 where there is none."""
-        return 0 if isinstance(self.head, nn.Identity) else self.head.out_features
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
@@ -60,6 +57,7 @@ class Classifier(nn.Module):
         """
         if num_classes < 0:
             raise ValueError(f"num_classes is {num_classes}; it must be at least 1, or 0 for no head.")
+        self.num_classes = num_classes
         if num_classes == 0:
             self.head = nn.Identity()
             return

@@ -3,7 +3,7 @@
 import difflib
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class RunDirectory:
     path: Path
     chosen: Path | None = None
     """The checkpoint to go on from where the user named one; None for the last one."""
-    made: tuple[Path, ...] = ()
+    made: tuple[Path, ...] = field(default=(), compare=False)
     """Folders above it that were made for it, the nearest first."""
 
     @classmethod

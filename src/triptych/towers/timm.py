@@ -1,5 +1,6 @@
 """Any architecture of timm as a vision tower."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,10 +47,17 @@ class TimmTower(nn.Module):
         self.dim = int(self.model.num_features)
         self._channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
 
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> TowerOutput:
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
+    ) -> TowerOutput:
         """Images, float and normalised, to tokens (the cells of the last feature map, row by row, or timm's own tokens)
-        and their pooled embedding.
+        and their pooled embedding. Raises UserError for images of differing sizes, which only a `VisionTower` packs.
         """
+        if not isinstance(images, Tensor):
+            raise UserError(
+                f"{self.name} of timm takes images of one size, as one tensor (batch, channels, height, width), not "
+                f"{len(images)} of their own sizes; resize them, or take a VisionTower."
+            )
         features = self.model.forward_features(images)
         pooled = self.model.forward_head(features, pre_logits=True)
         tokens = self._tokens(features)
