@@ -2,8 +2,9 @@
 
 import os
 
-# Two OpenMP pools that spin against each other make a test minutes long on a small machine.
+# Tests run in a process for each core: OpenMP pools that spin against each other would make one minutes long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 
