@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 
 import triptych
-from triptych.analysis.class_table import ClassRow, classes_csv
+from triptych.analysis.class_table import classes_csv
+from triptych.analysis.per_class import ClassScore
 from triptych.checkpoints.format import write_checkpoint
 from triptych.command.start import start
 from triptych.features.preprocess import Preprocess
@@ -60,7 +61,9 @@ def write_run(run: Path, data: Path, summary: dict[str, Any] = SUMMARY, ema: boo
     (run / "metrics.csv").write_text(
         "step,epoch,train/loss,val/loss,val/accuracy,cats/accuracy\n40,2,0.5,0.25,0.875,0.625\n50,2.5,0.4,0.75,0.5,0.5\n"
     )
-    (run / "classes.csv").write_text(classes_csv([ClassRow("cat", 10, 8, 6), ClassRow("dog", 0, 0, 0)]))
+    (run / "classes.csv").write_text(
+        classes_csv([ClassScore("cat", 10, 8, 0.75, 0.6, 2 / 3), ClassScore("dog", 0, 0, None, None, None)])
+    )
     return run
 
 

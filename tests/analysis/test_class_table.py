@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych.analysis.class_table import class_rows, classes_csv, read_classes
+from triptych.analysis.class_table import classes_csv, read_classes
+from triptych.analysis.per_class import per_class_of_confusion
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=40))
@@ -16,7 +17,7 @@ def test_rows_count_what_was_said(said: list[tuple[int, int]]) -> None:
     confusion = torch.zeros(4, 4, dtype=torch.int64)
     for true, predicted in said:
         confusion[true, predicted] += 1
-    for number, row in enumerate(class_rows(confusion, names)):
+    for number, row in enumerate(per_class_of_confusion(confusion.numpy(), names)):
         mine, taken = [p for t, p in said if t == number], [t for t, p in said if p == number]
         assert row.name == names[number]
         assert row.recall == (mine.count(number) / len(mine) if mine else None)
@@ -24,7 +25,7 @@ def test_rows_count_what_was_said(said: list[tuple[int, int]]) -> None:
 
 
 def test_the_file_brings_the_rows_back(tmp_path: Path) -> None:
-    rows = class_rows(torch.randint(0, 9, (3, 3)), ["a,b", 'quo"te', "line\nbreak"])
+    rows = per_class_of_confusion(torch.randint(0, 9, (3, 3)).numpy(), ["a,b", 'quo"te', "line\nbreak"])
     path = tmp_path / "classes.csv"
     path.write_text(classes_csv(rows), encoding="utf-8", newline="")
     assert read_classes(path) == rows

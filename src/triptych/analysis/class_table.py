@@ -1,51 +1,27 @@
-"""`classes.csv`: how well each class was told from the others in a validation, from the confusion of all of it."""
+"""`classes.csv`: how well each class was told from the others, as a table that other programs read."""
 
 import csv
 import io
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import Int
-from torch import Tensor
+from triptych.analysis.per_class import ClassScore
+
+COLUMNS = ("support", "predicted", "precision", "recall", "f1")
+"""Beside the class's name; an empty cell is a share of nothing."""
 
 
-@dataclass(frozen=True)
-class ClassRow:
-    """One class: its samples, how many samples were taken for it, and how many of those rightly."""
-
-    name: str
-    samples: int
-    predicted: int
-    right: int
-
-    @property
-    def recall(self) -> float | None:
-        """The share of its samples that was found; None where it has none."""
-        return self.right / self.samples if self.samples else None
-
-    @property
-    def precision(self) -> float | None:
-        """The share of what was taken for it that was right; None where nothing was."""
-        return self.right / self.predicted if self.predicted else None
-
-
-def class_rows(confusion: Int[Tensor, "classes classes"], classes: list[str]) -> list[ClassRow]:
-    """A row for each class, from counts by true class (rows) and predicted class (columns)."""
-    columns = (confusion.sum(1).tolist(), confusion.sum(0).tolist(), confusion.diagonal().tolist())
-    return [ClassRow(*row) for row in zip(classes, *columns, strict=True)]
-
-
-def classes_csv(rows: list[ClassRow]) -> str:
-    """The rows as CSV."""
+def classes_csv(scores: Sequence[ClassScore]) -> str:
+    """The scores as CSV, a row a class."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(ClassRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", *COLUMNS])
+    writer.writerows([score.name, *(getattr(score, column) for column in COLUMNS)] for score in scores)
     return text.getvalue()
 
 
-def read_classes(path: Path) -> list[ClassRow]:
-    """The rows of a `classes.csv`; none where there is no such file.
+def read_classes(path: Path) -> list[ClassScore]:
+    """The scores in a `classes.csv`, to the last bit; none where there is no such file.
 
     Raises:
         ValueError, KeyError: the file is another one.
@@ -54,6 +30,17 @@ def read_classes(path: Path) -> list[ClassRow]:
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            ClassRow(row["name"], int(row["samples"]), int(row["predicted"]), int(row["right"]))
+            ClassScore(
+                row["class"],
+                int(row["support"]),
+                int(row["predicted"]),
+                _share(row["precision"]),
+                _share(row["recall"]),
+                _share(row["f1"]),
+            )
             for row in csv.DictReader(file)
         ]
+
+
+def _share(cell: str) -> float | None:
+    return float(cell) if cell else None

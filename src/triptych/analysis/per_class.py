@@ -42,6 +42,12 @@ def per_class(
     return [_score(*row) for row in zip(classes, support, said, hits, strict=True)]
 
 
+def per_class_of_confusion(confusion: Int[np.ndarray, "classes classes"], classes: list[str]) -> list[ClassScore]:
+    """One row a class, in their order, from counts by true class (rows) and predicted class (columns)."""
+    counts = (confusion.sum(1).tolist(), confusion.sum(0).tolist(), confusion.diagonal().tolist())
+    return [_score(*row) for row in zip(classes, *counts, strict=True)]
+
+
 def per_class_of_labels(
     probabilities: Float[np.ndarray, "samples classes"],
     true: Bool[np.ndarray, "samples classes"],

@@ -13,13 +13,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
-from triptych.analysis.class_table import class_rows, classes_csv
+from triptych.analysis.class_table import classes_csv
 from triptych.analysis.confusion import draw_confusion
 from triptych.analysis.curves import draw_curves
 from triptych.analysis.explanation import Explanation, explain
 from triptych.analysis.grids import draw_grid, draw_mistakes
 from triptych.analysis.metrics import read_metrics
 from triptych.analysis.overlays import draw_looks
+from triptych.analysis.per_class import per_class_of_confusion
 from triptych.analysis.report import build_report, confused_table
 from triptych.analysis.results import ClassificationResults, ImageOf, most_confused
 from triptych.callbacks import words
@@ -114,7 +115,7 @@ class RunPictures(Callback):
             self._attempt("mistakes.png", lambda: draw_mistakes(results, image_of, plots / "mistakes.png"))
             self._attempt("attention.png", lambda: _draw_attention(pl_module, results, image_of, plots))
         if results is not None and results.confusion is not None:
-            rows = class_rows(results.confusion, results.classes)
+            rows = per_class_of_confusion(results.confusion.numpy(), results.classes)
             self._attempt("classes.csv", lambda: write_atomic(self._run.classes, classes_csv(rows)))
         self._attempt("report.html", lambda: self._report(results))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from triptych.analysis.bootstrap import Estimate
 from triptych.analysis.calibration import draw_reliability
+from triptych.analysis.class_table import COLUMNS
 from triptych.analysis.confusion import draw_confusion
 from triptych.analysis.grids import NameOf, draw_mistakes
 from triptych.analysis.per_class import ClassScore
@@ -59,7 +60,7 @@ def set_numbers(scores: SetScores) -> dict[str, Any]:
 def write_per_class(run: RunDirectory, scores: Mapping[str, SetScores]) -> None:
     """`per_class.csv`: a row for each set and class."""
     several = any(each.multi_label for each in scores.values())
-    columns = ["support", "predicted", "precision", "recall", "f1", *(["average_precision"] if several else [])]
+    columns = [*COLUMNS, *(["average_precision"] if several else [])]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["set", "class", *columns])

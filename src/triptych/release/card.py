@@ -6,7 +6,7 @@ Every number in it was read from the run; what is not known is not said.
 import json
 from typing import Any
 
-from triptych.analysis.class_table import ClassRow
+from triptych.analysis.per_class import ClassScore
 from triptych.callbacks import words
 from triptych.nn.block import Block
 from triptych.release.facts import Facts
@@ -139,10 +139,10 @@ def _results(facts: Facts) -> list[str]:
     return sections
 
 
-def _class_table(rows: list[ClassRow], of: str) -> str:
+def _class_table(rows: list[ClassScore], of: str) -> str:
     chosen = sorted(rows, key=lambda row: 1.0 if row.recall is None else row.recall)[:_MOST_CLASSES]
     some = f" (the {_MOST_CLASSES} of {len(rows)} that were found least)" if len(rows) > _MOST_CLASSES else ""
-    table = [[_plain(row.name), f"{row.samples:,}", _share(row.recall), _share(row.precision)] for row in chosen]
+    table = [[_plain(row.name), f"{row.support:,}", _share(row.recall), _share(row.precision)] for row in chosen]
     return f"### Classes\n\nOn {of}{some}:\n\n" + _table(["class", "images", "found", "right where said"], table)
 
 

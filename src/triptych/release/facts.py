@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from triptych.analysis.class_table import ClassRow, read_classes
+from triptych.analysis.class_table import read_classes
 from triptych.analysis.metrics import STEP, Row, read_metrics
+from triptych.analysis.per_class import ClassScore
 from triptych.checkpoints.manifest import EMA, MANIFEST, read_manifest
 from triptych.errors import UserError
 from triptych.evaluation.given import GivenModel
@@ -37,7 +38,7 @@ class Facts:
     config_text: str
     summary: dict[str, Any]
     metrics: Row
-    class_rows: list[ClassRow]
+    class_rows: list[ClassScore]
     licences: list[tuple[str, str]]
 
 
