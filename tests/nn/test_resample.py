@@ -25,7 +25,8 @@ def test_resampling_is_interpolate(
     picture = table.T.reshape(1, 3, *old)
     wanted = F.interpolate(picture, new, mode=interpolation, antialias=antialias).flatten(2)[0].T
     got = resample_grid(table, old, new, interpolation, antialias)
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    # Both round the place of a cell to float32, up to 1e-6 of a cell, where the kernel rises by 1.5 a cell.
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize("antialias", [False, True])
