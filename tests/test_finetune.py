@@ -154,11 +154,11 @@ def test_another_model_teaches(world: Path, tmp_path: Path) -> None:
 
 
 def test_few_pictures_are_seen_more_often_in_smaller_batches() -> None:
-    advices = [advise(count, Full()) for count in (10, 100, 1_000, 10_000, 1_000_000)]
+    advices = [advise(count, Full(), 192) for count in (10, 100, 1_000, 10_000, 1_000_000)]
     assert [advice.epochs for advice in advices] == sorted((advice.epochs for advice in advices), reverse=True)
     assert [advice.batch_size for advice in advices] == sorted(advice.batch_size for advice in advices)
     assert all(8 <= advice.batch_size <= 128 and 3 <= advice.epochs <= 50 for advice in advices)
-    assert advise(100, LayerDecay()).lr > advise(100, Full()).lr
+    assert advise(100, LayerDecay(), 192).lr > advise(100, Full(), 192).lr > advise(100, Full(), 768).lr
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
