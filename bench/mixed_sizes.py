@@ -71,9 +71,7 @@ def theirs(size: str) -> NaFlexVit:
 
 def draw_images(batch: int, draw: random.Random) -> list[Tensor]:
     """Images of 96 to 256 px a side, of random pixels."""
-    return [
-        torch.randn(3, PATCH * draw.randint(6, 16), PATCH * draw.randint(6, 16)) for _ in range(batch)
-    ]
+    return [torch.randn(3, PATCH * draw.randint(6, 16), PATCH * draw.randint(6, 16)) for _ in range(batch)]
 
 
 def naflex_input(images: list[Tensor], model: Classifier) -> dict[str, Tensor]:
@@ -117,17 +115,14 @@ def main() -> None:
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
     counts = [image.shape[1] * image.shape[2] // PATCH**2 for image in images]
     print(
-        f"torch {torch.__version__}, timm {timm.__version__}, {torch.get_num_threads()} threads, batch {options.batch}\n"
-        f"tokens of an image: mean {sum(counts) / len(counts):.0f}, longest {max(counts)}, "
+        f"torch {torch.__version__}, timm {timm.__version__}, {torch.get_num_threads()} threads, batch {options.batch}"
+        f"\ntokens of an image: mean {sum(counts) / len(counts):.0f}, longest {max(counts)}, "
         f"{height * width // PATCH**2} at {height} x {width} px"
     )
     print(f"\n{'model':8}{'against':18}{'time / packed (quartiles)':28}{'other s':>8}{'packed s':>9}")
     for size in options.models:
         model = ours(size)
-        native = NativeSize(PATCH, max_tokens=(NOMINAL // PATCH) ** 2)
-        packed, padded = (
-            MixedImages.of(images, NativeSize(PATCH, native.max_tokens, route=route)) for route in ("packed", "padded")
-        )
+        packed, padded = (MixedImages.of(images, NativeSize(PATCH, route=route)) for route in ("packed", "padded"))
         zeros = torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
         others = {
             "padded sequences": training_step(ours(size), padded, labels),

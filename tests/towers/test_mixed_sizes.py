@@ -61,7 +61,9 @@ def test_each_image_gives_what_it_gives_alone(position: str, pool: str) -> None:
             torch.testing.assert_close(model(images), alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("position", "pool"), [("learned", "class token"), ("rotary", "attention"), ("sinusoidal", "mean")])
+@pytest.mark.parametrize(
+    ("position", "pool"), [("learned", "class token"), ("rotary", "attention"), ("sinusoidal", "mean")]
+)
 def test_both_routes_train_alike(position: str, pool: str) -> None:
     """Stochastic depth draws the same samples in both, so gradients agree with it too."""
     gradients = []

@@ -7,13 +7,14 @@ stacked into a ring of buffers that are handed out again once nobody holds them.
 import mmap
 import weakref
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 
+@runtime_checkable
 class Join(Protocol):
     """How images become one tensor."""
 

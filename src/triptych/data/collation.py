@@ -1,7 +1,7 @@
 """How the images of a step become one tensor, and that tensor a batch."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from triptych.features.native_size import NativeSize
 Sizes = tuple[tuple[int, int], ...]
 
 
+@runtime_checkable
 class Collation(Join, Protocol):
     """What a loader must know of its images.
 
@@ -65,7 +66,9 @@ class EndToEnd:
         self._native = native
         self.channels = channels
         self.largest = channels * native.max_tokens * rows * columns
-        self.expected = f"({channels}, multiple of {rows}, multiple of {columns}), of at most {native.max_tokens} patches"
+        self.expected = (
+            f"({channels}, multiple of {rows}, multiple of {columns}), of at most {native.max_tokens} patches"
+        )
 
     def fits(self, image: Tensor) -> bool:
         channels, height, width = image.shape

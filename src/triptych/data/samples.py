@@ -134,8 +134,8 @@ class StepSamples(Dataset[Fetched]):
         if not self.collation.fits(image):
             raise UserError(
                 f"{self.source.name(index)} is {tuple(image.shape)} (channels, height, width) after its transform, and "
-                f"{self.collation.expected} is expected: the source's channels, the transform's image_size, and data.image_size, "
-                "data.mean and data.std must agree"
+                f"{self.collation.expected} is expected: the source's channels, the transform's image_size, and "
+                "data.image_size, data.mean and data.std must agree"
             )
         return image, label
 

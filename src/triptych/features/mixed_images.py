@@ -75,7 +75,7 @@ class MixedImages(Sequence[Tensor]):
         return tuple((height // rows) * (width // columns) for height, width in self.sizes)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "MixedImages":
-        """What `function` makes of the pixels, which it is given as one image of one row, ``(1, channels, 1, total)``."""
+        """What `function` makes of the pixels, given to it as one image of one row, ``(1, channels, 1, total)``."""
         return MixedImages(function(self.pixels[None, :, None])[0, :, 0], self.sizes, self.native)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "MixedImages":

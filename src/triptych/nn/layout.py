@@ -224,9 +224,7 @@ def _cumulative(sizes: Sequence[int], device: torch.device) -> Int[Tensor, " sta
     return torch.tensor(ends, dtype=torch.int32, device=device)
 
 
-def _group(
-    sizes: Sequence[int], device: torch.device
-) -> tuple[tuple[LengthGroup, ...], Tensor | None, Tensor | None]:
+def _group(sizes: Sequence[int], device: torch.device) -> tuple[tuple[LengthGroup, ...], Tensor | None, Tensor | None]:
     """Groups of equal length, the order of rows that brings each group together, and its inverse.
 
     Both orders are None where every group lies together already, as neighbours of one length and long sequences do.

@@ -35,7 +35,8 @@ class Objective(LightningModule, ABC):
     validates. The base makes one optimizer step of each batch, so that `trainer.global_step` counts batches, and
 
     - splits the batch into micro-batches of at most `micro_batch_size` samples (and, where images have their own sizes,
-      of no more tokens than `NativeSize.max_batch_tokens`), each weighted by its share of the samples of all ranks: the gradients are those of the whole batch up to float rounding, whatever the split;
+      of no more tokens than `NativeSize.max_batch_tokens`), each weighted by its share of the samples of all ranks:
+      the gradients are those of the whole batch up to float rounding, whatever the split;
     - clips the gradients to a global norm of `clip`, after unscaling them where float16 needs a scaled loss;
     - stops with a TrainingFault by a loss or gradient norm that is not finite (see `FiniteGuard`);
     - steps the schedule, and logs `train/loss`, `lr` (of the fastest group) and `grad_norm` (before clipping) every

@@ -53,8 +53,10 @@ class DistillationObjective(ClassificationObjective):
     def prepare(self, batch: Batch) -> Batch:
         """Adds what the teacher says of the whole batch, after mixing."""
         batch = super().prepare(batch)
-        if isinstance(batch["image"] if "image" in batch else None, MixedImages):
-            raise UserError("a teacher looks at images of one size, and these have their own: take objective=classification")
+        if isinstance(batch.get("image"), MixedImages):
+            raise UserError(
+                "a teacher looks at images of one size, and these have their own: take objective=classification"
+            )
         images = batch["mixed"] if "mixed" in batch else self.normalise(batch["image"])
         pixels = torch.addcmul(self._centre.to(images.device), images.float(), self._spread.to(images.device))
         return {**batch, "teacher": self.teacher.ask(pixels)}

@@ -154,7 +154,9 @@ class CentreCrop(Part):
     """No augmentation: resized, centre cropped."""
 
     _target_: str = "triptych.data.transforms.CentreCrop"
-    image_size: Any = option("of the result: one number, height and width, or a part for each its own", default="${data.image_size}")
+    image_size: Any = option(
+        "of the result: one number, height and width, or a part for each its own", default="${data.image_size}"
+    )
     crop_fraction: float = option(
         "the crop's part of the resized image (timm's crop_pct)", default=1.0, range=Range(above=0, most=1)
     )
@@ -166,7 +168,9 @@ class RandomResizedCrop(Part):
     """A random part of the image at random aspect, perhaps mirrored."""
 
     _target_: str = "triptych.data.transforms.RandomResizedCrop"
-    image_size: Any = option("of the result: one number, height and width, or a part for each its own", default="${data.image_size}")
+    image_size: Any = option(
+        "of the result: one number, height and width, or a part for each its own", default="${data.image_size}"
+    )
     scale: list[float] = option("least and largest part of the image's area", default=[0.35, 1.0])
     ratio: list[float] = option("least and largest width over height", default=[0.75, 1.3333333333333333])
     flip: float = option(
@@ -180,7 +184,9 @@ class PadCrop(Part):
     """Padded, cropped at a random place, perhaps mirrored: for small images."""
 
     _target_: str = "triptych.data.transforms.PadCrop"
-    image_size: Any = option("of the result: one number, height and width, or a part for each its own", default="${data.image_size}")
+    image_size: Any = option(
+        "of the result: one number, height and width, or a part for each its own", default="${data.image_size}"
+    )
     padding: int = option("pixels on each side", default=4, range=Range(least=0))
     flip: float = option("probability of a mirror image", default=0.5, range=_PROBABILITY)
     fill: int = option("value of the padding", default=0, range=Range(least=0, most=255))

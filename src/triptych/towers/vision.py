@@ -151,7 +151,9 @@ class VisionTower(nn.Module):
         device = cuts[0][0].device
         # Images of one grid share its table and its angles.
         places = {grid: (self.position.table(grid, device), self.position.rotary(grid, device)) for _, grid in cuts}
-        tables, turns = zip(*(_pick(*places[grid], rows) for (_, grid), rows in zip(cuts, kept, strict=True)), strict=True)
+        tables, turns = zip(
+            *(_pick(*places[grid], rows) for (_, grid), rows in zip(cuts, kept, strict=True)), strict=True
+        )
         patches = [_rows(each[0], rows) for (each, _), rows in zip(cuts, kept, strict=True)]
         x = self.patch(torch.cat(patches))
         if tables[0] is not None:
@@ -161,7 +163,9 @@ class VisionTower(nn.Module):
         if prefix is not None:
             start = prefix.to(x.dtype)
             x = torch.cat([part for sequence in x.split(counts) for part in (start, sequence)])
-        layout = SequenceLayout.packed_from([count + self.prefix for count in counts], prefix=self.prefix, device=device)
+        layout = SequenceLayout.packed_from(
+            [count + self.prefix for count in counts], prefix=self.prefix, device=device
+        )
         if turns[0] is None:
             return x, layout
         cos, sin = (torch.cat(parts) for parts in zip(*map(self._with_still_prefix, turns), strict=True))
