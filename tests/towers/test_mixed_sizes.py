@@ -4,6 +4,7 @@ import copy
 import random
 from functools import partial
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ POOLS = {"class token": ClassTokenPool, "mean": MeanPool, "attention": partial(A
 PATCH = 16
 
 
-def make(position: str, pool: str, **settings: float) -> Classifier:
+def make(position: str, pool: str, **settings: Any) -> Classifier:
     torch.manual_seed(0)
     tower = VisionTower(
         160, 32, 2, partial(PatchEmbedding, patch_size=PATCH), partial(SoftmaxMixer, heads=2), GELUFeedForward,

@@ -121,14 +121,15 @@ class RandomResizedCrop:
         area_draw, ratio_draw, top_draw, left_draw, flip_draw = torch.rand(5, dtype=torch.float64).tolist()
         area = height * width * (self.scale[0] + area_draw * (self.scale[1] - self.scale[0]))
         ratio = math.exp(self.log_ratio[0] + ratio_draw * (self.log_ratio[1] - self.log_ratio[0]))
-        native = isinstance(self.shape, NativeSize)
-        ratio = ratio * width / height if native else ratio
+        if isinstance(self.shape, NativeSize):
+            ratio *= width / height
         # A part that would stick out is cut back to the image: no rejection, so every image costs the same.
         rows = min(max(round(math.sqrt(area / ratio)), 1), height)
         columns = min(max(round(math.sqrt(area * ratio)), 1), width)
         top = int(top_draw * (height - rows + 1))
         left = int(left_draw * (width - columns + 1))
-        target = self.shape.fit(rows, columns, draw_size(self.shape)) if native else self.shape
+        shape = self.shape
+        target = shape.fit(rows, columns, draw_size(shape)) if isinstance(shape, NativeSize) else shape
         image = F.resized_crop_image(
             image, top, left, rows, columns, list(target), interpolation=self.interpolation, antialias=True
         )
