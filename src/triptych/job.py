@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,10 +26,12 @@ from triptych.checkpoints.format import read_checkpoint
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.data.module import ImageData
 from triptych.errors import UserError
+from triptych.features.native_size import NativeSize
 from triptych.features.preprocess import Preprocess
 from triptych.heap import keep_freed_memory
 from triptych.objectives.base import Objective
 from triptych.objectives.distillation import DistillationObjective
+from triptych.objectives.native import check_native
 from triptych.rundir import RunDirectory
 from triptych.schema.model import takes_channels
 from triptych.strategies import Full
@@ -114,8 +117,13 @@ class Job:
                 )
         model = build(config, self.allow)
         evaluate = self.settings["data"]["evaluate"]
+        size, native = self.data.image_size, None
+        if isinstance(size, NativeSize):
+            check_native(size, model, self.settings)
+            # What only training does is no part of what the model wants of its images.
+            size, native = model.tower.image_size, replace(size, sides=None, max_batch_tokens=None)
         self.preprocess = Preprocess(
-            self.data.image_size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"]
+            size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"], native=native
         )
         model.preprocess = self.preprocess
         return model

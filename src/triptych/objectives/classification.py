@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
+from triptych.features.mixed_images import MixedImages
 from triptych.losses import softmax_cross_entropy
 from triptych.objectives.base import Batch, Objective
 from triptych.objectives.metrics import ClassificationMetrics, MultiLabelMetrics, SingleLabelMetrics
@@ -84,10 +85,12 @@ class ClassificationObjective(Objective):
         self._scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(-1, 1, 1)
 
-    def normalise(
-        self, images: UInt8[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
-        """Images of about zero mean and unit variance, on the device of the input, in the type of the weights."""
+    def normalise(self, images: Any) -> Any:
+        """Images `(batch, channels, height, width)`, uint8, or `MixedImages` to those of about zero mean and unit
+        variance, on the device of the input, in the type of the weights.
+        """
+        if isinstance(images, MixedImages):
+            return images.map(self.normalise)
         if images.dtype != torch.uint8:
             raise UserError(
                 f"images come as {images.dtype}, but must be uint8 (0..255): the objective normalises them itself"
@@ -104,6 +107,8 @@ class ClassificationObjective(Objective):
         """Mixes the batch before it is split, so that micro-batches change nothing."""
         if self.mix is None:
             return batch
+        if isinstance(batch["image"], MixedImages):
+            raise UserError("objective.mix mixes images of one size, and these have their own: take mix=null")
         images, labels = self.mix(
             self.normalise(batch["image"]), batch["label"], self.num_classes, self.trainer.global_step
         )
