@@ -1,0 +1,78 @@
+"""A small image-text pair of the shape that a contrastive model has: `towers`, `embed`, `logit_scale`, `logit_bias`,
+`clamp_`.
+"""
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import triptych
+
+Batch = dict[str, Tensor]
+VOCABULARY, CONTEXT, DIM = 11, 5, 6
+
+
+class ToyText(nn.Module):
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, 12)
+        self.body = nn.Sequential(nn.Linear(12, 16), nn.GELU(), nn.Dropout(dropout), nn.Linear(16, DIM))
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        real = torch.arange(ids.shape[1]) < lengths[:, None]
+        return self.body((self.embedding(ids) * real[..., None]).sum(1))
+
+
+class ToyImage(nn.Module):
+    """A real vision tower, with patch dropout and stochastic depth."""
+
+    def __init__(self, dropout: bool) -> None:
+        super().__init__()
+        rates = {"tower.patch_dropout": 0.5, "tower.stochastic_depth": 0.4} if dropout else {}
+        sizes = {"tower.dim": 12, "tower.depth": 2, "tower.image_size": 16, "tower.patch.patch_size": 4}
+        model = triptych.create("vit_tiny_patch16_224", num_classes=0, overrides={**sizes, **rates})
+        self.tower, self.projection = model.tower, nn.Linear(12, DIM)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.projection(self.tower(images).pooled)
+
+
+class ToyPair(nn.Module):
+    """Contrastive over an image and a text tower."""
+
+    def __init__(self, dropout: bool) -> None:
+        super().__init__()
+        self.towers = nn.ModuleDict({"image": ToyImage(dropout), "text": ToyText(0.5 if dropout else 0.0)})
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.logit_bias = nn.Parameter(torch.tensor(-3.0))
+
+    def embed(self, modality: str, *inputs: Tensor) -> Tensor:
+        return F.normalize(self.towers[modality](*inputs), dim=-1)
+
+    def features(self, batch: Batch) -> list[Tensor]:
+        images = batch["image"].to(self.logit_scale.dtype) / 255 - 0.5
+        return [self.embed("image", images), self.embed("text", batch["text"], batch["text_length"])]
+
+    def clamp_(self) -> None:
+        with torch.no_grad():
+            self.logit_scale.clamp_(0, math.log(100.0))
+
+
+def toy_pair(dropout: bool = False) -> ToyPair:
+    """The same weights at each call."""
+    torch.manual_seed(0)
+    return ToyPair(dropout)
+
+
+def toy_pairs(count: int, seed: int) -> Batch:
+    """Images and captions; some of them share a concept."""
+    draw = partial(torch.randint, generator=torch.Generator().manual_seed(seed))
+    return {
+        "image": draw(0, 256, (count, 3, 16, 16)).to(torch.uint8),
+        "text": draw(VOCABULARY, (count, CONTEXT)),
+        "text_length": draw(1, CONTEXT + 1, (count,)),
+        "id": draw(max(1, count - 2), (count,)),
+    }
