@@ -3,7 +3,8 @@
 """
 
 import math
-from functools import partial
+from copy import deepcopy
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,8 @@ class ToyPair(nn.Module):
         self.logit_bias = nn.Parameter(torch.tensor(-3.0))
 
     def embed(self, modality: str, *inputs: Tensor) -> Tensor:
-        return F.normalize(self.towers[modality](*inputs), dim=-1)
+        tower: nn.Module = self.towers.get_submodule(modality)
+        return F.normalize(tower(*inputs), dim=-1)
 
     def features(self, batch: Batch) -> list[Tensor]:
         images = batch["image"].to(self.logit_scale.dtype) / 255 - 0.5
@@ -61,10 +63,15 @@ class ToyPair(nn.Module):
             self.logit_scale.clamp_(0, math.log(100.0))
 
 
-def toy_pair(dropout: bool = False) -> ToyPair:
-    """The same weights at each call."""
+@cache
+def _made(dropout: bool) -> ToyPair:
     torch.manual_seed(0)
     return ToyPair(dropout)
+
+
+def toy_pair(dropout: bool = False) -> ToyPair:
+    """The same weights at each call."""
+    return deepcopy(_made(dropout))
 
 
 def toy_pairs(count: int, seed: int) -> Batch:

@@ -1,9 +1,7 @@
 """Gradient caching changes memory, and nothing else."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 
 import pytest
 import torch
@@ -86,14 +84,13 @@ def test_autocast_does_not_lose_gradients_to_weights_cast_in_the_first_pass() ->
 
 
 def test_only_one_micro_batch_has_a_graph_at_a_time() -> None:
-    """Activations alive at once, counted by what the graph saves: no more with 8 micro-batches than with one."""
-    model, batch, alive, most = toy_pair(), toy_pairs(16, 0), [0], [0]
+    """Activations alive at once, counted by what the graph saves: with 8 micro-batches a fraction of those of one."""
+    model, batch, alive = toy_pair(), toy_pairs(16, 0), [0]
 
     class Held:
         def __init__(self, tensor: Tensor) -> None:
             self.tensor = tensor
             alive[0] += tensor.numel()
-            most[0] = max(most)
 
         def __del__(self) -> None:
             alive[0] -= self.tensor.numel()
@@ -110,5 +107,4 @@ def test_only_one_micro_batch_has_a_graph_at_a_time() -> None:
         peaks.append(0)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.tensor):
             run(chunks=chunks)
-    assert math.isfinite(peaks[0])
-    assert all(later < 0.4 * earlier for earlier, later in pairwise(peaks))
+    assert 0 < peaks[1] < 0.4 * peaks[0]

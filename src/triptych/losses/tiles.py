@@ -92,8 +92,8 @@ class _TiledSum(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        first, second, scale, bias = scaled(ctx.saved_tensors, upstream)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        first, second, scale, bias = scaled(ctx.saved_tensors, grad_outputs[0])
         return (None, None, None, None, first, second, None, None, scale, bias)
 
 

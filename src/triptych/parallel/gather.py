@@ -83,8 +83,9 @@ class _Gather(Function):
         return torch.cat([part[:count] for part, count in zip(parts, shards.counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         shards: Shards = ctx.shards
+        (gradient,) = grad_outputs
         longest = max(shards.counts)
         padded = gradient.new_zeros(shards.world, longest, *gradient.shape[1:])
         for part, rows in zip(padded, shards.ranges, strict=True):

@@ -73,8 +73,8 @@ class _RingSum(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, None, *scaled(ctx.saved_tensors, upstream))
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, None, *scaled(ctx.saved_tensors, grad_outputs[0]))
 
 
 def _to_the_right(tensor: Tensor, shards: Shards) -> Tensor:

@@ -1,0 +1,50 @@
+"""Several processes get the gradients of one, in each way of sharing a contrastive loss."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+
+
+def run(script: str, processes: int, output: Path, *more: str) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, str(HERE / script), str(processes), str(output), *more]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return torch.load(output, weights_only=True)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run("contrastive_ranks.py", request.param, tmp_path_factory.mktemp("ranks") / "found")
+
+
+@pytest.mark.slow
+def test_every_parameter_gets_the_gradient_of_one_process(processes: dict[str, Any]) -> None:
+    """Each loss, exchange, number of cached micro-batches and division of the samples, and a group that is not all
+    processes: towers, projections, scale and bias, and the loss itself.
+    """
+    cases = processes["gradients"]
+    assert len(cases) in (7 * 3 * 3, 7 * 2 * 3 + 3)
+    for case, (expected, found) in cases.items():
+        assert expected.keys() == found.keys()
+        for name, wanted in expected.items():
+            # Some gradients are nothing but rounding: that of a bias before a softmax.
+            assert (found[name] - wanted).norm() <= 1e-6 * wanted.norm() + 1e-12, (case, name)
+        assert all(expected[name].any() for name in ("logit_scale", "towers.image.projection.weight")), case
+
+
+@pytest.mark.slow
+def test_retrieval_is_the_same_on_any_number_of_processes(processes: dict[str, Any]) -> None:
+    alone, together = processes["metrics"]
+    assert 0 < alone["recall_at_1"] < 1
+    for name in alone.keys() - {"loss"}:
+        torch.testing.assert_close(together[name], alone[name], rtol=1e-12, atol=0)
+    # The mean over processes of 1, 2, ...
+    assert together["loss"].item() in (1.5, 2.0)
