@@ -30,21 +30,10 @@ def test_every_parameter_gets_the_gradient_of_one_process(processes: dict[str, A
     """Each loss, exchange, number of cached micro-batches and division of the samples, and a group that is not all
     processes: towers, projections, scale and bias, and the loss itself.
     """
-    cases = processes["gradients"]
-    assert len(cases) in (7 * 3 * 3, 7 * 2 * 3 + 3)
-    for case, (expected, found) in cases.items():
+    assert len(processes) >= 7 * 5
+    for case, (expected, found) in processes.items():
         assert expected.keys() == found.keys()
         for name, wanted in expected.items():
             # Some gradients are nothing but rounding: that of a bias before a softmax.
             assert (found[name] - wanted).norm() <= 1e-6 * wanted.norm() + 1e-12, (case, name)
         assert all(expected[name].any() for name in ("logit_scale", "towers.image.projection.weight")), case
-
-
-@pytest.mark.slow
-def test_retrieval_is_the_same_on_any_number_of_processes(processes: dict[str, Any]) -> None:
-    alone, together = processes["metrics"]
-    assert 0 < alone["recall_at_1"] < 1
-    for name in alone.keys() - {"loss"}:
-        torch.testing.assert_close(together[name], alone[name], rtol=1e-12, atol=0)
-    # The mean over processes of 1, 2, ...
-    assert together["loss"].item() in (1.5, 2.0)

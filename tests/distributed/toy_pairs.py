@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import triptych
+from triptych.nn.feedforward import GELUFeedForward
+from triptych.nn.mixers.softmax import SoftmaxMixer
+from triptych.nn.norm import LayerNorm
+from triptych.nn.patch import PatchEmbedding
+from triptych.nn.pool import ClassTokenPool
+from triptych.nn.position import LearnedPosition
+from triptych.towers.vision import VisionTower
 
 Batch = dict[str, Tensor]
 VOCABULARY, CONTEXT, DIM = 11, 5, 6
@@ -32,10 +38,11 @@ class ToyImage(nn.Module):
 
     def __init__(self, dropout: bool) -> None:
         super().__init__()
-        rates = {"tower.patch_dropout": 0.5, "tower.stochastic_depth": 0.4} if dropout else {}
-        sizes = {"tower.dim": 12, "tower.depth": 2, "tower.image_size": 16, "tower.patch.patch_size": 4}
-        model = triptych.create("vit_tiny_patch16_224", num_classes=0, overrides={**sizes, **rates})
-        self.tower, self.projection = model.tower, nn.Linear(12, DIM)
+        self.tower = VisionTower(
+            16, 12, 2, partial(PatchEmbedding, patch_size=4), partial(SoftmaxMixer, heads=3), GELUFeedForward,
+            LayerNorm, LearnedPosition, ClassTokenPool, stochastic_depth=0.4 * dropout, patch_dropout=0.5 * dropout,
+        )  # fmt: skip
+        self.projection = nn.Linear(12, DIM)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.projection(self.tower(images).pooled)

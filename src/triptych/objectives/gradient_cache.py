@@ -1,19 +1,20 @@
 """Large batches on small devices for losses that compare all samples of a batch with each other."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from triptych.checkpoints.rng import rng_state, set_rng_state
-from triptych.objectives.base import Batch
 
 Features = list[Tensor]
+MicroBatch = TypeVar("MicroBatch")
 
 
 def cached_backward(
-    micro_batches: Sequence[Batch],
-    embed: Callable[[Batch], Features],
+    micro_batches: Sequence[MicroBatch],
+    embed: Callable[[MicroBatch], Features],
     loss: Callable[[Features, list[Tensor]], Tensor],
     shared: Sequence[Tensor],
     backward: Callable[[Tensor, bool], None],

@@ -27,8 +27,9 @@ class Pixels:
     def __call__(
         self, images: UInt8[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Images of about zero mean and unit variance, in float32. Raises UserError for another type than uint8, and for another
-        number of channels.
+        """Images of about zero mean and unit variance, in float32.
+
+        Raises UserError for another type than uint8, and for another number of channels.
         """
         if images.dtype != torch.uint8:
             raise UserError(
