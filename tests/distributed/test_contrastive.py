@@ -37,3 +37,19 @@ def test_every_parameter_gets_the_gradient_of_one_process(processes: dict[str, A
             # Some gradients are nothing but rounding: that of a bias before a softmax.
             assert (found[name] - wanted).norm() <= 1e-6 * wanted.norm() + 1e-12, (case, name)
         assert all(expected[name].any() for name in ("logit_scale", "towers.image.projection.weight")), case
+
+
+@pytest.mark.slow
+def test_training_and_validation_with_ddp_equal_one_process(tmp_path: Path) -> None:
+    """Uneven shards, one of them empty, gradient caching, clipping and the clamp; retrieval and classification."""
+    one, *more = (run("contrastive_run.py", processes, tmp_path / str(processes)) for processes in (1, 2))
+    assert len(one) == 3
+    for case, wanted in one.items():
+        assert {"train/loss", "logit_scale", "grad_norm", "val/recall_at_1", "val/loss", "classes/accuracy"} < set(
+            wanted
+        )
+        for found in more:
+            assert found[case].keys() == wanted.keys()
+            for name, value in wanted.items():
+                close = (found[case][name] - value).norm() <= 1e-6 * value.double().norm() + 1e-9
+                assert close, (case, name, found[case][name], value)

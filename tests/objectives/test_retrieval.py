@@ -1,6 +1,6 @@
 """Retrieval metrics: ties are ranked fairly, and nothing but the ids decides."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_recall_is_the_mean_over_all_orders_of_what_ties(scores: list[int], seed
     positive = torch.rand(len(scores), generator=generator) < 0.4
     positive[torch.randint(len(scores), (1,), generator=generator)] = True
     keys = range(len(scores))
-    orders = [order for order in permutations(keys) if all(scores[a] >= scores[b] for a, b in zip(order, order[1:], strict=False))]
+    orders = [order for order in permutations(keys) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
     for rank, found in zip(ranks, recall(torch.tensor([scores]).float(), positive[None], ranks), strict=True):
         expected = sum(any(positive[key] for key in order[:rank]) for order in orders) / len(orders)
         assert found.item() == pytest.approx(expected, abs=1e-9)

@@ -1,7 +1,7 @@
 """Towers that learn to put what belongs together at one place."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
@@ -25,20 +25,11 @@ from triptych.objectives.validation import check_loaders, checked_names
 from triptych.parallel.exchange import Exchange, OwnRows
 from triptych.parallel.gather import Shards
 
+# What a contrastive model has: `embed(modality, *inputs)` gives unit vectors, the scale is a logarithm, a bias may be
+# None, and `clamp_()` keeps the scale in its range.
+PARTS = ("towers", "embed", "logit_scale", "logit_bias", "clamp_")
 _LENGTH = "_length"  # the lengths of `text` are `text_length`
 _TEXTS = 256  # prompts embedded at once where no micro-batch size is given
-
-
-class Pair(Protocol):
-    """What a contrastive model of two or more towers has."""
-
-    towers: nn.ModuleDict
-    logit_scale: nn.Parameter
-    logit_bias: nn.Parameter | None
-
-    def embed(self, modality: str, *inputs: Tensor) -> Tensor: ...
-
-    def clamp_(self) -> None: ...
 
 
 class Prompts(NamedTuple):
@@ -80,6 +71,11 @@ class ContrastiveObjective(Objective):
         validation_names: Sequence[str] = ("val",),
     ) -> None:
         super().__init__(model, optimizer, schedule, clip, micro_batch_size)
+        if missing := [name for name in PARTS if not hasattr(model, name)]:
+            raise UserError(
+                f"objective=contrastive compares the towers of a model, but {type(model).__name__} has no "
+                f"{', '.join(missing)}; choose a contrastive model, or objective=classification"
+            )
         self.exchange = exchange or OwnRows()
         self.exchange.check(loss)
         self.compute_loss = loss
@@ -111,9 +107,9 @@ class ContrastiveObjective(Objective):
         return [self._embed(modality, some)[:count] for modality in self.modalities]
 
     @property
-    def pair(self) -> Pair:
-        """The model, as what it is."""
-        return cast(Pair, self.model)
+    def pair(self) -> Any:
+        """The model, with its `towers`, `embed`, `logit_scale`, `logit_bias` and `clamp_`."""
+        return self.model
 
     def loss(self, batch: Batch) -> Tensor:
         """This process's part of the loss of the global batch, whose mean over processes it is; all must ask."""

@@ -103,7 +103,7 @@ class Ring(Exchange):
             name = getattr(getattr(loss, "func", loss), "__name__", type(loss).__name__)
             raise UserError(
                 f"objective.exchange is a ring, but {name} needs all samples at once to normalise; take "
-                "objective/exchange=own_rows, or objective/loss=sigmoid"
+                "objective/exchange=own_rows, or objective/loss=siglip"
             )
 
 
