@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -76,3 +77,14 @@ def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
     kept, value = saved_bytes(lambda: contrastive(features, torch.tensor(1.0)))
     assert kept == 0
     assert not value.requires_grad
+
+
+@pytest.mark.parametrize("loss", [softmax_contrastive, sigmoid_contrastive])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_value_is_the_same_without_gradients(loss: PairLoss, mode: Callable[[], Any]) -> None:
+    features, scale, bias = [unit(9, 4, 0), unit(9, 4, 1)], scalar(1.0), scalar(-2.0)
+    expected = contrastive(features, scale, bias, loss=loss)
+    with mode():
+        value = contrastive([each * 1 for each in features], scale, bias, loss=loss)
+    assert not value.requires_grad
+    torch.testing.assert_close(value, expected.detach())

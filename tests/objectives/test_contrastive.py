@@ -23,8 +23,8 @@ from ..distributed.toy_pairs import toy_pair, toy_pairs
 MakeTrainer = Callable[..., Trainer]
 
 
-def make(lr: float = 0.01, dropout: bool = False, **settings: Any) -> ContrastiveObjective:
-    return ContrastiveObjective(toy_pair(dropout), partial(adamw, lr=lr), constant, [0.5] * 3, [0.5] * 3, **settings)
+def make(lr: float = 0.01, **settings: Any) -> ContrastiveObjective:
+    return ContrastiveObjective(toy_pair(), partial(adamw, lr=lr), constant, [0.5] * 3, [1.0] * 3, **settings)
 
 
 def loader(count: int, batch_size: int, **more: Tensor) -> DataLoader[dict[str, Tensor]]:
@@ -40,7 +40,7 @@ def test_micro_batches_change_nothing(loss: Callable[..., Tensor], trainer: Make
     weights = []
     for size in (None, 3, 1):
         objective = make(loss=loss, micro_batch_size=size)
-        run = trainer(max_steps=4, precision="64-true")
+        run = trainer(max_epochs=1, precision="64-true")
         run.fit(objective, loader(18, 8))
         assert run.global_step == 3, "a batch is a step"
         weights.append(objective.model.state_dict())
@@ -49,11 +49,8 @@ def test_micro_batches_change_nothing(loss: Callable[..., Tensor], trainer: Make
 
 
 def test_training_learns_the_pairs_and_clamps_the_scale(trainer: MakeTrainer) -> None:
-    """With half of the patches and words left out at random, replayed in the second pass."""
-    objective = make(lr=0.05, micro_batch_size=4, dropout=True)
-    with torch.no_grad():
-        objective.pair.logit_scale.fill_(math.log(99.9))
-    run = trainer(max_epochs=25)
+    objective = make(lr=0.02, micro_batch_size=4)
+    run = trainer(max_epochs=50)
     run.fit(objective, loader(12, 12), loader(12, 12))
     assert run.logged_metrics["val/recall_at_1"].item() > 0.6
     assert 1.0 <= run.logged_metrics["logit_scale"].item() <= 100.0 + 1e-3
@@ -116,7 +113,7 @@ def test_mistakes_are_told() -> None:
         ContrastiveObjective(torch.nn.Linear(1, 1), partial(adamw, lr=1.0), constant, [0.5], [0.5])
     with pytest.raises(UserError, match=r"exchange is a ring, but softmax_contrastive needs all.*exchange=own_rows"):
         make(exchange=Ring())
-    with pytest.raises(UserError, match="hardness is -1.0, but must be at least 0"):
+    with pytest.raises(UserError, match=r"hardness is -1\.0, but must be at least 0"):
         make(loss=partial(softmax_contrastive, hardness=-1.0))
     prompts = Prompts(torch.zeros(2, 1, 5).long(), torch.ones(2, 1).long())
     with pytest.raises(UserError, match=r"there are prompts for \['test'\], but the validation sets are \['val'\]"):

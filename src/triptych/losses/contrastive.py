@@ -146,7 +146,7 @@ def _sigmoid_block(
     logit_bias: Tensor | None,
 ) -> Tensor:
     logits = _logits(queries, keys, logit_scale, logit_bias)
-    return F.softplus(torch.where(query_ids[:, None] == key_ids, -logits, logits)).sum()
+    return -F.logsigmoid(torch.where(query_ids[:, None] == key_ids, logits, -logits)).sum()
 
 
 def _logits(queries: Tensor, keys: Tensor, logit_scale: Tensor, logit_bias: Tensor | None) -> Tensor:

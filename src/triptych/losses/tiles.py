@@ -40,9 +40,10 @@ def tiled_sum(
     """
     wide = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
     rows = range(len(first)) if rows is None else rows
+    wanted = wants_gradients(first, second, logit_scale, logit_bias)
     result: Any = _TiledSum.apply(
-        block, rows, tile or max(len(rows), 1), both_ways, first.to(wide), second.to(wide), first_ids, second_ids,
-        logit_scale, logit_bias,
+        block, wanted, rows, tile or max(len(rows), 1), both_ways, first.to(wide), second.to(wide), first_ids,
+        second_ids, logit_scale, logit_bias,
     )  # fmt: skip
     return result
 
@@ -52,6 +53,7 @@ class _TiledSum(Function):
     def forward(
         ctx: Any,
         block: Block,
+        wanted: bool,
         rows: range,
         tile: int,
         both_ways: bool,
@@ -62,7 +64,6 @@ class _TiledSum(Function):
         logit_scale: Tensor,
         logit_bias: Tensor | None,
     ) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
         total = first.new_zeros(())
         shared = [None if value is None else torch.zeros_like(value) for value in (logit_scale, logit_bias)]
         sums = [torch.zeros_like(first), torch.zeros_like(second)] if wanted else []
@@ -94,7 +95,12 @@ class _TiledSum(Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         first, second, scale, bias = scaled(ctx.saved_tensors, grad_outputs[0])
-        return (None, None, None, None, first, second, None, None, scale, bias)
+        return (None, None, None, None, None, first, second, None, None, scale, bias)
+
+
+def wants_gradients(*inputs: Tensor | None) -> bool:
+    """Whether a graph is being made of any of them; inside a Function's forward this cannot be told."""
+    return torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs)
 
 
 def value_and_gradients(

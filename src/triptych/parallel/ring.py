@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from triptych.losses.tiles import Block, scaled, value_and_gradients
+from triptych.losses.tiles import Block, scaled, value_and_gradients, wants_gradients
 from triptych.parallel.gather import Shards
 
 
@@ -30,7 +30,16 @@ def ring_sum(
     The gradient by `second` is the sum over all processes, each of whose results must then have the same gradient, as
     the terms of one sum have.
     """
-    result: Any = _RingSum.apply(block, shards, ids, first, second, logit_scale, logit_bias)
+    result: Any = _RingSum.apply(
+        block,
+        wants_gradients(first, second, logit_scale, logit_bias),
+        shards,
+        ids,
+        first,
+        second,
+        logit_scale,
+        logit_bias,
+    )
     return result
 
 
@@ -39,6 +48,7 @@ class _RingSum(Function):
     def forward(
         ctx: Any,
         block: Block,
+        wanted: bool,
         shards: Shards,
         ids: Tensor,
         first: Tensor,
@@ -46,7 +56,6 @@ class _RingSum(Function):
         logit_scale: Tensor,
         logit_bias: Tensor | None,
     ) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
         dim, ranges, own = second.shape[1], shards.ranges, shards.own
         own_ids = ids[own.start : own.stop]
         # The visitors and, beside them, the gradients that they have met so far.
@@ -74,7 +83,7 @@ class _RingSum(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, None, *scaled(ctx.saved_tensors, grad_outputs[0]))
+        return (None, None, None, None, *scaled(ctx.saved_tensors, grad_outputs[0]))
 
 
 def _to_the_right(tensor: Tensor, shards: Shards) -> Tensor:
