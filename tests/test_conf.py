@@ -24,10 +24,18 @@ STRATEGIES = [f"strategy={choice}" for choice in groups.choices("strategy")]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
 PLACES = {"data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file"}
 # What goes with a choice: the default model has no distillation token, and pools without a feed-forward.
-NEEDS = {"model/tower/pool=distilled": ["model.tower.registers=1"]} | {
-    f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
-    for choice in groups.choices("model/tower/pool/feedforward")
-}
+NEEDS = (
+    {"model/tower/pool=distilled": ["model.tower.registers=1"]}
+    | {
+        f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
+        for choice in groups.choices("model/tower/pool/feedforward")
+    }
+    | {
+        f"objective/{part}={choice}": ["objective=contrastive"]
+        for part in ("loss", "exchange")
+        for choice in groups.choices(f"objective/{part}")
+    }
+)
 
 
 def compose(words: list[str]) -> dict[str, Any]:
