@@ -19,32 +19,39 @@ AGREEMENT = 3.0
 """Two seeds must give rates within this factor of each other."""
 
 _WIDTH, _LEAST_WIDTH = 0.04, 2.0  # of the smoothing kernel: a share of the steps, and steps
+_FEWEST = 10
+_CLIMBED = 0.1  # share of its fall by which a loss has climbed again that has diverged
 _FLAT = 0.1  # share of the steps at whose tiny rates nothing has been learnt yet
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one ramp says.
+    """What one climb says.
 
     Args:
-        rates: learning rate of each step, growing by a constant factor.
-        losses: of each step, before it.
-        smooth: the losses without most of their noise.
-        steepest: rate at which the smooth loss falls fastest.
-        diverged: rate from which the smooth loss has climbed back half of its fall.
-        rate: the one to train with: `steepest`, and at most a tenth of `diverged`.
+        rates: learning rate of each step that was made.
+        losses: of each step, before it; the last ones may not be finite.
+        smooth: the finite losses without most of their noise.
         noise: standard deviation of the loss of a single step.
         fall: of the smooth loss, from its start to its least.
+        steepest: rate at which the smooth loss falls fastest.
+        diverged: rate from which the smooth loss has climbed back a tenth of its fall; None where it never has.
+        refused: why no rate can be told; None where one can.
     """
 
     rates: list[float]
     losses: list[float]
     smooth: list[float]
-    steepest: float
-    diverged: float
-    rate: float
     noise: float
     fall: float
+    steepest: float
+    diverged: float | None
+    refused: str | None
+
+    @property
+    def rate(self) -> float:
+        """The rate to train with: `steepest`, and at most a tenth of `diverged`."""
+        return self.steepest if self.diverged is None else min(self.steepest, self.diverged / 10)
 
 
 def ramp(lowest: float, highest: float, steps: int) -> list[float]:
@@ -53,63 +60,62 @@ def ramp(lowest: float, highest: float, steps: int) -> list[float]:
 
 
 def read(rates: Sequence[float], losses: Sequence[float]) -> Reading:
-    """Reads one ramp. ``losses`` may be shorter than ``rates`` (training was ended) and may end in numbers that are not
-    finite.
+    """Reads one climb; ``losses`` is shorter than ``rates`` where training was ended early.
 
-    Raises:
-        UserError: the fall of the loss is no larger than its noise allows for, or the ramp ended before the loss
-            climbed.
+    A climb is refused whose loss does not fall by more than `FALL_OVER_NOISE` times its noise, or does not climb again
+    before it ends. Raises ValueError for fewer than ten finite losses.
     """
-    given = [float(loss) for loss in losses]
-    finite = next((i for i, loss in enumerate(given) if not math.isfinite(loss)), len(given))
-    if finite < 10:
-        raise UserError(
-            f"the loss was not finite at the rate {rates[min(finite, len(rates) - 1)]:.3g} already: start lower, "
-            "finder.lowest"
-        )
-    values = np.asarray(given[:finite])
-    steps = len(rates)
-    smooth = smoothed(values, max(_LEAST_WIDTH, _WIDTH * steps))
-    flat = max(3, round(_FLAT * steps))
+    finite = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+    if finite < _FEWEST:
+        raise ValueError(f"a climb needs {_FEWEST} finite losses to be read, not {finite}")
+    values = np.asarray(losses[:finite], dtype=np.float64)
+    flat = max(3, round(_FLAT * len(rates)))
     start = float(np.median(values[:flat]))
+    # A loss that leaps a thousandfold where it diverges would reach back through the smoothing.
+    tame = np.minimum(values, start + max(start - float(values.min()), 0.0))
+    smooth = smoothed(tame, max(_LEAST_WIDTH, _WIDTH * len(rates)))
     bottom = int(np.argmin(smooth))
     fall = start - float(smooth[bottom])
-    back = next((step for step in range(bottom, finite) if smooth[step] >= start - fall / 2), finite)
+    back = next(
+        (step for step in range(bottom, finite) if smooth[step] >= float(smooth[bottom]) + _CLIMBED * fall), None
+    )
+    if back is None and finite < len(rates):
+        back = finite  # not finite, or ended there because it was lost
     # Neighbours differ by their noise, whatever the line they lie on; where the loss climbs it leaps.
     noise = float(np.sqrt(np.mean(np.diff(values[: max(bottom, flat) + 1]) ** 2) / 2))
-    if bottom < 1 or not fall > FALL_OVER_NOISE * noise:
-        raise UserError(
-            f"no learning rate can be told: the loss fell by {fall:.3g} from {start:.4g}, and a fall must be above "
-            f"{FALL_OVER_NOISE:g} times the noise of the loss, which is {noise:.3g}. Take a larger data.batch_size or "
-            "more finder.steps"
+    steepest = int(np.argmin(np.gradient(smooth[: max(bottom, 1) + 1])))
+    refused = None
+    if not fall > FALL_OVER_NOISE * noise:
+        refused = (
+            f"the loss fell by {max(fall, 0.0):.3g} from {start:.4g}, no more than {FALL_OVER_NOISE:g} times its noise "
+            f"of {noise:.3g}. Take a larger data.batch_size or more finder.steps"
         )
-    if back == finite == len(rates):
-        raise UserError(
-            f"no learning rate can be told: at the highest one, {rates[-1]:.3g}, the loss had not climbed back "
-            "from its least. Raise finder.highest"
+    elif back is None:
+        refused = (
+            f"at the highest rate, {rates[-1]:.3g}, the loss had not climbed again from its least. Raise finder.highest"
         )
-    slopes = np.gradient(smooth[: bottom + 1])
-    steepest = float(rates[int(np.argmin(slopes))])
-    diverged = float(rates[min(back, steps - 1)])
     return Reading(
-        list(rates), given, [float(value) for value in smooth], steepest, diverged, min(steepest, diverged / 10),
-        noise, fall,
+        list(rates[: len(losses)]), list(losses), smooth.tolist(), noise, fall, rates[steepest],
+        None if back is None else rates[back], refused,
     )  # fmt: skip
 
 
 def agreed(readings: Sequence[Reading]) -> float:
-    """The rate that ramps of several seeds agree on: their geometric mean.
+    """The rate that climbs of several seeds agree on: their geometric mean.
 
     Raises:
-        UserError: they differ by more than `AGREEMENT`.
+        UserError: one of them was refused, or they differ by more than `AGREEMENT`.
     """
+    reason = next((reading.refused for reading in readings if reading.refused is not None), None)
     found = [reading.rate for reading in readings]
-    if max(found) > AGREEMENT * min(found):
-        told = ", ".join(f"{rate:.2g}" for rate in found)
-        raise UserError(
-            f"no learning rate can be told: the seeds say {told}, which differ by more than a factor of "
-            f"{AGREEMENT:g}. Take a larger data.batch_size or more finder.steps"
+    if reason is None and max(found) > AGREEMENT * min(found):
+        told = " and ".join(f"{rate:.2g}" for rate in found)
+        reason = (
+            f"the seeds say {told}, more than a factor of {AGREEMENT:g} apart. Take a larger data.batch_size or more "
+            "finder.steps"
         )
+    if reason is not None:
+        raise UserError(f"no learning rate can be told: {reason}")
     return math.exp(sum(math.log(rate) for rate in found) / len(found))
 
 
