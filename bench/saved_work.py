@@ -1,4 +1,4 @@
-"""What leaving work out saves in a training step: our dense step's time over ours with less work, float32, random images.
+"""What leaving work out saves in a training step: our dense step's time over ours with less work, on random images.
 
     OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE python bench/saved_work.py --models tiny small --batch 8 --pairs 15
 

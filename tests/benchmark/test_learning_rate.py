@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,7 +32,7 @@ def folder(root: Path, told: bool) -> Path:
     return root / "pictures"
 
 
-def run(root: Path, words: list[str]) -> tuple[int, dict, Path]:
+def run(root: Path, words: list[str]) -> tuple[int, dict[str, Any], Path]:
     code = start("learning_rate", [*SMALL, f"output={root / 'outputs'}", *words])
     (place,) = (root / "outputs" / "learning_rate" / "folder").iterdir()
     return code, json.loads((place / "learning_rate.json").read_text()), place
@@ -39,7 +40,7 @@ def run(root: Path, words: list[str]) -> tuple[int, dict, Path]:
 
 def test_finds_a_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = folder(tmp_path, told=True)
-    code, found, place = run(tmp_path, [f"data.root={root}", "data.batch_size=64", "finder.steps=40"])
+    code, found, place = run(tmp_path, [f"data.root={root}", "data.batch_size=72", "finder.steps=40"])
     assert code == 0
     assert 1e-4 < found["rate"] < 1
     assert len(found["climbs"]) == 2

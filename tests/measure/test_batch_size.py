@@ -1,4 +1,4 @@
-"""The batch that is found fits, and the next larger one does not; on models of memory that are straight lines or not."""
+"""The batch that is found fits, and the next larger one does not, whether memory grows in a straight line or not."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_the_largest_that_fits(held: int, each: int, power: float, memory: int, 
 
     fitting = [size for size in sizes(most) if taken(size) <= memory]
     if not fitting:
-        with pytest.raises(UserError, match="one sample takes .*, and memory is"):
+        with pytest.raises(UserError, match=r"one sample takes .*, and memory is"):
             largest_batch(taken, memory, most)
         return
     found = largest_batch(taken, memory, most)
@@ -55,7 +55,7 @@ def test_sizes_are_powers_of_two_and_half_way_between() -> None:
 
 
 def test_nothing_fits() -> None:
-    with pytest.raises(UserError, match="one sample does not fit into the device.*smaller model"):
+    with pytest.raises(UserError, match=r"one sample does not fit into the device.*smaller model"):
         largest_batch(lambda size: None, 10**9)
 
 

@@ -1,4 +1,4 @@
-"""Bytes that autograd keeps are counted exactly on graphs that one can count by hand; sizes read as people write them."""
+"""Bytes that autograd keeps are counted exactly on graphs that one can count by hand; sizes read as written."""
 
 import pytest
 import torch

@@ -68,15 +68,17 @@ def timms_transform(transform: Transform) -> Callable[[Image.Image], Any]:
 
     if isinstance(transform, RandomResizedCrop):
         low, high = transform.log_ratio
-        return create_transform(
+        made: Any = create_transform(
             transform.shape, is_training=True, scale=transform.scale, ratio=(math.exp(low), math.exp(high)),
             hflip=transform.flip, color_jitter=0.0, interpolation=transform.interpolation.value, use_prefetcher=True,
         )  # fmt: skip
+        return made
     if isinstance(transform, CentreCrop):
-        return create_transform(
+        made = create_transform(
             transform.shape, crop_pct=transform.crop_fraction, interpolation=transform.interpolation.value,
             use_prefetcher=True,
         )  # fmt: skip
+        return made
     raise UserError(
         f"timm has no transform that does the same as {type(transform).__name__}: take data/augment=light, mild or none"
     )

@@ -12,7 +12,6 @@ from triptych.callbacks import words
 from triptych.measure.timing import Spread
 from triptych.rundir import console
 
-
 _WIDEST = 110
 
 
