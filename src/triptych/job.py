@@ -215,7 +215,7 @@ class Job:
             log_every_n_steps=min(settings["log_every"], self.total_steps),
             accelerator=settings["accelerator"],
             devices=settings["devices"],
-            precision=_precision(settings["precision"], settings["accelerator"]),
+            precision=precision_of(settings["precision"], settings["accelerator"]),
             default_root_dir=str(self.run.path),
             logger=loggers,
             callbacks=callbacks,
@@ -232,7 +232,7 @@ def _total_steps(trainer: dict[str, Any], steps_per_epoch: int) -> int:
     return min(steps, trainer["max_steps"] or steps)
 
 
-def _precision(asked: str, accelerator: str) -> Any:
+def precision_of(asked: str, accelerator: str) -> Any:
     """`auto` by device; a word of warning where a CPU is asked for arithmetic that it is slow at."""
     on_cuda = accelerator in ("auto", "gpu") and torch.cuda.is_available()
     if asked == "auto":

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from triptych.schema.attention import Attention
+from triptych.schema.benchmark import Benchmark, LearningRate
 from triptych.schema.doctor import Doctor
 from triptych.schema.evaluate import Evaluate, Given, Predict
 from triptych.schema.export import Export
@@ -13,10 +14,12 @@ from triptych.schema.run import Train
 
 ROOTS: dict[str, type[Any]] = {
     "attention": Attention,
+    "benchmark": Benchmark,
     "doctor": Doctor,
     "evaluate": Evaluate,
     "export": Export,
     "finetune": Finetune,
+    "learning_rate": LearningRate,
     "predict": Predict,
     "train": Train,
 }
