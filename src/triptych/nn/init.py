@@ -6,6 +6,8 @@ parameter                         start
 weight of a linear map            `glorot` (big_vision's ViT) or `small_normal` (BERT, timm's ViT)
 bias of a linear map              0
 weight of the patch embedding     normal, variance 1 / pixels, cut at two deviations (LeCun)
+weight of a table of tokens       normal, deviation 0.02, cut at two deviations
+weight of a projection            normal, variance 1 / inputs (`initialise_projection`), as CLIP has it
 weight, bias of the head          0 (`initialise_head`), so training starts from equal odds
 gain, bias of a norm              1, 0
 gain of a LayerScale              its ``initial``
@@ -66,7 +68,7 @@ def initialise(module: nn.Module, linear: LinearInit = glorot) -> None:
                 parameter.fill_(0.0 if name == "bias" else 1.0)
             elif isinstance(part, LayerScale):
                 parameter.fill_(part.initial)
-            elif name in TOKENS:
+            elif name in TOKENS or isinstance(part, nn.Embedding):
                 _normal(parameter, TOKEN_DEVIATION)
             elif name == "latent":
                 _normal(parameter, parameter.shape[-1] ** -0.5)
@@ -83,6 +85,16 @@ def initialise_head(head: nn.Linear) -> None:
     head.weight.zero_()
     if head.bias is not None:
         head.bias.zero_()
+
+
+@torch.no_grad()
+def initialise_projection(projection: nn.Module) -> None:
+    """Starts the linear maps of a projection so that they keep the size of what they are given."""
+    for linear in projection.modules():
+        if isinstance(linear, nn.Linear):
+            _normal(linear.weight, linear.in_features**-0.5)
+            if linear.bias is not None:
+                linear.bias.zero_()
 
 
 def _normal(parameter: torch.Tensor, deviation: float) -> None:

@@ -106,6 +106,22 @@ class DistilledPool(Pool):
         return torch.cat([prefix_token(x, layout, 0), prefix_token(x, layout, 1)], dim=-1)
 
 
+class LastTokenPool(Pool):
+    """The last real token of each sequence: the end token of CLIP's captions (Radford et al., 2021), and the last place
+    where padding is read as SigLIP reads it.
+    """
+
+    class_token = False
+
+    def __init__(self, dim: int, norm: Norm, norm_after: bool = False) -> None:
+        super().__init__()
+        self.norm_after = norm_after
+        self.norm = norm(dim) if norm_after else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
+        return self.norm(last_token(x, layout))
+
+
 class AttentionPool(Pool):
     """One learned query attends to the content tokens, and a feed-forward follows (Zhai et al., 2022, "MAP head";
     SigLIP).
@@ -151,6 +167,16 @@ def prefix_token(x: Float[Tensor, "*batch dim"], layout: SequenceLayout, place: 
         return x[:, place]
     assert layout.cu_seqlens is not None
     return x.index_select(0, layout.cu_seqlens[:-1] + place)
+
+
+def last_token(x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
+    """The last real token of each sequence."""
+    if layout.packed:
+        assert layout.cu_seqlens is not None
+        return x.index_select(0, layout.cu_seqlens[1:] - 1)
+    if layout.lengths is None:
+        return x[:, -1]
+    return x[torch.arange(layout.batch, device=x.device), layout.lengths - 1]
 
 
 def mean_of_content(x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:

@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from triptych.schema.contrastive import Contrastive, OwnRows, Ring, SigmoidContrastive, SoftmaxContrastive, WholeBatch
+from triptych.schema.contrastive_training import (
+    Contrastive,
+    OwnRows,
+    Ring,
+    SigmoidContrastive,
+    SoftmaxContrastive,
+    WholeBatch,
+)
 from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 

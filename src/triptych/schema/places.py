@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from triptych.schema import data, finetune, model, objective, optim, run
+from triptych.schema import contrastive, data, finetune, model, objective, optim, run
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     **run.PLACES,
     **data.PLACES,
     **model.PLACES,
+    **contrastive.PLACES,
     **objective.PLACES,
     **optim.PLACES,
     **finetune.PLACES,

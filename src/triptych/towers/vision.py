@@ -27,6 +27,7 @@ class VisionTower(nn.Module):
     The factories are called as ``patch(dim)``, ``mixer(dim)``, ``feedforward(dim)``, ``norm(dim)``,
     ``position(TokenGrid)`` and ``pool(dim, norm)``. ``image_size`` (pixels, one number or height and width) is what
     positions are built for; images of any other size that patches cover are taken too, positions resampled.
+    ``input_norm`` is a norm factory for what enters the first block, as CLIP has it; None for no norm there.
     ``registers`` are learned tokens beside the class token (Darcet et al., 2023), which the pool asks for.
     ``layer_scale``, ``stochastic_depth``: see `Stack`; ``patch_dropout``: the share of patches left out in training.
     ``init`` starts the weights of linear maps: see `triptych.nn.init`.
@@ -50,6 +51,7 @@ class VisionTower(nn.Module):
         stochastic_depth: float = 0.0,
         patch_dropout: float = 0.0,
         init: LinearInit = glorot,
+        input_norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.dim = dim
@@ -65,6 +67,7 @@ class VisionTower(nn.Module):
         self.registers = nn.Parameter(torch.zeros(registers, dim)) if registers else None
         self.prefix = int(self.pool.class_token) + registers
         self.patch_dropout = PatchDropout(patch_dropout)
+        self.input_norm = input_norm(dim) if input_norm else nn.Identity()
         self.stack = Stack(
             dim, depth, mixer, feedforward, norm, layer_scale, stochastic_depth,
             final_norm=not self.pool.norm_after, needs=Abilities(bidirectional=True, packed=True),
@@ -103,6 +106,7 @@ class VisionTower(nn.Module):
         """The tokens that enter the stack, prefix tokens first, and their layout."""
         if not isinstance(images, Tensor):
             x, layout = self._embed_packed(images)
+            x = self.input_norm(x)
             if not isinstance(images, MixedImages) or images.native.route == "packed":
                 return x, layout
             return layout.unpack(x), layout.to_padded()
@@ -113,7 +117,7 @@ class VisionTower(nn.Module):
         prefix = self._prefix_tokens()
         if prefix is not None:
             x = torch.cat([prefix.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
-        return x, layout.with_rotary(self._with_still_prefix(rotary))
+        return self.input_norm(x), layout.with_rotary(self._with_still_prefix(rotary))
 
     def _place(
         self, patches: Tensor, grid: tuple[int, int], kept: Int[Tensor, "batch kept"] | None
