@@ -194,6 +194,8 @@ MISTAKES: dict[str, tuple[str, list[str], str]] = {
     "unknown format": ("export", [RUN, "out=out", "format=onx"], "format=onx is out of range: one of onnx, timm"),
     "out exists": ("export", [RUN, "out={world}/empty", "format=onnx"], "empty exists already and is not overwritten"),
     "out is a file name": ("export", [RUN, "out=model.onnx", "format=onnx"], "names a file, but a folder is written"),
+    "out lies in a file": ("export", [RUN, "out={world}/notes.txt/model", "format=timm"], "cannot be written: Not a"),
+    "no out said": ("export", [RUN, "out=", "format=timm"], "out= is empty"),
     "a setting of another format": (
         "export", [RUN, "out=out", "format=timm", "normalise=false"], "normalise=false is a setting of format=onnx",
     ),

@@ -43,6 +43,9 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def describe(config: dict[str, Any], state: dict[str, Tensor]) -> Described:
     """What the saved model is, in our terms. Raises UserError where it has a part that we have not."""
+    arguments = config.get("model_args")
+    if not (arguments is None or isinstance(arguments, dict)):
+        raise UserError(f"The timm config has model_args={arguments!r}; expected names with values.")
     return describe_eva(config, state) if is_eva(str(config["architecture"])) else describe_plain(config, state)
 
 

@@ -52,6 +52,7 @@ def timm_config(model: Classifier) -> tuple[dict[str, Any], list[Rule]]:
         no_form("distillation token beside a gated feed-forward")
     architecture = GATED if gated else DISTILLED if distilled else PLAIN
     config = hub_config(model, architecture, arguments, ["head", "head_dist"] if distilled else "head")
+    config["model_args"].setdefault("init_values", None)  # timm's gated ViT has layer scale unless told otherwise
     height, width = tower.patch.patch_size
     prefix = 0 if prefix_places is None else tower.prefix
     shape = Shape(prefix, (tower.channels, height, width), "packed" if gated else "plain", distilled)

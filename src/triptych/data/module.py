@@ -66,6 +66,10 @@ class ImageData(LightningDataModule):
         super().__init__()
         if len(mean) != len(std) or len(mean) not in (1, 3):
             raise UserError(f"mean has {len(mean)} values and std {len(std)}: both need 3 (RGB) or 1 (grey)")
+        if not all(0 <= value <= 1 for value in mean):
+            raise UserError(
+                f"mean is {list(mean)}; it is of pixels scaled to 0..1: divide numbers of 0..255, and std too, by 255"
+            )
         if min(std) <= 0:
             raise UserError(f"std is {list(std)}; each must be above 0")
         if isinstance(image_size, NativeSize) and image_size.sides and isinstance(augment, CentreCrop):
