@@ -59,8 +59,8 @@ def main() -> None:
         for what, settings in WITH_LESS.items():
             model = triptych.create(name, overrides=settings)
             saved = flops(dense, images, labels, 1) / flops(model, images, labels)
-            steps = (training_step(each, images, labels) for each in (dense, model))
-            print(f"{size + ', ' + what:30} {compare(*steps, options.pairs)!s:28} {saved:20.3f}", flush=True)
+            full, less = (training_step(each, images, labels) for each in (dense, model))
+            print(f"{size + ', ' + what:30} {compare(full, less, options.pairs)!s:28} {saved:20.3f}", flush=True)
 
 
 if __name__ == "__main__":

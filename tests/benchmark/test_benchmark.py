@@ -160,7 +160,7 @@ def test_saved_bytes_are_those_of_the_batch() -> None:
 
 
 def test_timm_cuts_the_same_pixels_for_evaluation() -> None:
-    picture = Image.linear_gradient("L").rotate(30).resize((90, 70)).convert("RGB")
+    picture = Image.linear_gradient("L").resize((90, 70)).convert("RGB")
     ours = CentreCrop(48, 0.875, "bicubic")
     theirs = torch.as_tensor(timms_transform(ours)(picture))
     mine = ours(torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(70, 90, 3).permute(2, 0, 1))

@@ -64,7 +64,7 @@ def timms_transform(transform: Transform) -> Callable[[Image.Image], Any]:
 
     Raises UserError for one that timm has no like of.
     """
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
     if isinstance(transform, RandomResizedCrop):
         low, high = transform.log_ratio
