@@ -93,7 +93,7 @@ class _TiledSum(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         first, second, scale, bias = scaled(ctx.saved_tensors, grad_outputs[0])
         return (None, None, None, None, None, first, second, None, None, scale, bias)
 

@@ -82,7 +82,7 @@ class _RingSum(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return (None, None, None, None, *scaled(ctx.saved_tensors, grad_outputs[0]))
 
 
