@@ -9,20 +9,16 @@ backward. With `--device cuda`, "peak" is what the allocator had at most, above 
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import compare
-
 from triptych.losses import contrastive, sigmoid_contrastive, softmax_contrastive
+from triptych.measure.timing import compare
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 MIB = 2**20
@@ -105,14 +101,14 @@ def main() -> None:
             if not shown:
                 print(
                     f"{name:<9}{'plain':<12}{whole / MIB:>10.2f}{1:>10.3f}{peak(plain):>10}"
-                    f"{result.first_seconds * 1e3:>9.1f}"
+                    f"{result.first.median * 1e3:>9.1f}"
                 )
                 shown = True
             saved = saved_bytes(partial(ours, *inputs))
             form = f"tile {tile}" if tile else "one tile"
             print(
                 f"{name:<9}{form:<12}{saved / MIB:>10.2f}{saved / whole:>10.3f}{peak(ours):>10}"
-                f"{result.second_seconds * 1e3:>9.1f}  {result}"
+                f"{result.second.median * 1e3:>9.1f}  {result}"
             )
 
 

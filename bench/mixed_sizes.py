@@ -11,10 +11,8 @@ the other's time over that of packed.
 
 import argparse
 import random
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -23,11 +21,9 @@ from timm.models.naflexvit import NaFlexVit, NaFlexVitCfg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import compare
-
 from triptych.features.mixed_images import MixedImages
 from triptych.features.native_size import NativeSize
+from triptych.measure.timing import compare
 from triptych.models.classifier import Classifier
 from triptych.nn.feedforward import GELUFeedForward
 from triptych.nn.mixers.softmax import SoftmaxMixer
@@ -132,7 +128,7 @@ def main() -> None:
         step = training_step(model, packed, labels)
         for name, other in others.items():
             result = compare(other, step, options.pairs)
-            print(f"{size:8}{name:18}{result!s:28}{result.first_seconds:8.3f}{result.second_seconds:9.3f}", flush=True)
+            print(f"{size:8}{name:18}{result!s:28}{result.first.median:8.3f}{result.second.median:9.3f}", flush=True)
 
 
 if __name__ == "__main__":

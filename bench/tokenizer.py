@@ -9,10 +9,10 @@ with an empty cache of words each time, as both have after a start.
 import random
 import sys
 
-from harness import compare
 from open_clip.tokenizer import SimpleTokenizer
 
 from triptych.features.clip_tokenizer import WORD_END, ClipTokenizer, pieces
+from triptych.measure.timing import compare
 
 
 def captions(count: int, seed: int = 0) -> list[str]:
@@ -40,7 +40,7 @@ def main(count: int = 5000, pairs: int = 5) -> None:
     cold = compare(lambda: _cold(theirs)(texts), lambda: ClipTokenizer()(texts), pairs)
     for name, result in (("warm", warm), ("cold", cold)):
         print(
-            f"{name}: open_clip {count / result.first_seconds:,.0f}, ours {count / result.second_seconds:,.0f} "
+            f"{name}: open_clip {count / result.first.median:,.0f}, ours {count / result.second.median:,.0f} "
             f"captions/s of {mean:.1f} tokens: {result} times as many"
         )
 

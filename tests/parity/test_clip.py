@@ -69,7 +69,7 @@ def vit_wee_patch8_siglip_32(pretrained: bool = False, **given: Any) -> VisionTr
         "global_pool": "map",
     }  # fmt: skip
     own = {key: given[key] for key in ("num_classes", "global_pool", "img_size") if key in given}
-    model = VisionTransformer(**{**settings, **own})
+    model: Any = VisionTransformer(**{**settings, **own})
     model.pretrained_cfg = model.default_cfg = {"input_size": (3, 32, 32)}
     return model
 

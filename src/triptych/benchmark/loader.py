@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from triptych.data.collation import Stacked
 from triptych.data.decode import DECODER_ERRORS
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.module import ImageData
@@ -17,16 +18,19 @@ from triptych.data.order import Order
 from triptych.data.source import BadSample, EncodedSource, Source
 from triptych.data.transforms import CentreCrop, RandomResizedCrop, Transform
 from triptych.errors import UserError
+from triptych.features.native_size import NativeSize
 
 Step = Callable[[], object]
 
 
 def our_loader(data: ImageData, augment: Transform, batches: int) -> Step:
     """One pass over the first training batches, up to `batches` of them, as a function of nothing."""
-    shape = (data.channels, *data.image_size)
+    if isinstance(data.image_size, NativeSize):
+        raise UserError("mode=loader times images of one size: take data/image_size=null")
+    collation = Stacked((data.channels, *data.image_size))
     order = FirstBatches(data.order, batches)
     bad = BadSamples(len(data.train_source), data.max_bad_fraction)
-    loader = StepLoader(data.train_source, order, augment, shape, bad, data.workers, training=False)
+    loader = StepLoader(data.train_source, order, augment, collation, bad, data.workers, training=False)
 
     def run() -> None:
         for _ in loader:
@@ -66,16 +70,17 @@ def timms_transform(transform: Transform) -> Callable[[Image.Image], Any]:
     """
     from timm.data.transforms_factory import create_transform
 
+    size: Any = getattr(transform, "shape", None)
     if isinstance(transform, RandomResizedCrop):
         low, high = transform.log_ratio
         made: Any = create_transform(
-            transform.shape, is_training=True, scale=transform.scale, ratio=(math.exp(low), math.exp(high)),
+            size, is_training=True, scale=transform.scale, ratio=(math.exp(low), math.exp(high)),
             hflip=transform.flip, color_jitter=0.0, interpolation=transform.interpolation.value, use_prefetcher=True,
         )  # fmt: skip
         return made
     if isinstance(transform, CentreCrop):
         made = create_transform(
-            transform.shape, crop_pct=transform.crop_fraction, interpolation=transform.interpolation.value,
+            size, crop_pct=transform.crop_fraction, interpolation=transform.interpolation.value,
             use_prefetcher=True,
         )  # fmt: skip
         return made

@@ -178,8 +178,8 @@ class _Benchmark:
         batches = self.settings["loader_batches"]
         samples = FirstBatches(data.order, batches).samples
         where = f"{data.workers} workers" if data.workers else "no workers"
-        self.notes.append(f"loader: {samples} images a run, uint8 {data.image_size[0]} x {data.image_size[1]}, {where}")
         ours, pairs = our_loader(data, augment, batches), self.settings["pairs"]
+        self.notes.append(f"loader: {samples} images a run, uint8, {data.image_size} pixels, {where}")
         try:
             theirs = timms_loader(data, augment, batches) if self.settings["against"] else None
         except UserError as error:
