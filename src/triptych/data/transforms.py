@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional as F
 from triptych.data.decode import to_tensor
 from triptych.data.files import suggest
 from triptych.errors import UserError
+from triptych.features.preprocess import Preprocess
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -58,7 +59,8 @@ def _pixel_value(fill: int) -> int:
 
 
 class CentreCrop:
-    """No augmentation, for evaluation: the whole image is resized so that a central crop has the model's size.
+    """No augmentation, for evaluation: the whole image is resized so that a central crop has the model's size, by the
+    `Preprocess` that the trained model is used with, so that a validation gives the numbers of `triptych evaluate`.
 
     Args:
         image_size: of the result: one number, or height and width.
@@ -73,17 +75,13 @@ class CentreCrop:
             raise UserError(f"crop_fraction is {crop_fraction}; it must lie above 0 and not above 1")
         self.shape = image_shape(image_size)
         self.crop_fraction = crop_fraction
-        self.interpolation = _interpolation(interpolation)
+        self._preprocess = Preprocess(self.shape, interpolation=_interpolation(interpolation).value, crop=crop_fraction)
 
     def __call__(self, image: UInt8[Tensor, "channels height width"]) -> UInt8[Tensor, "channels rows columns"]:
         """The central part of the resized image."""
-        height, width = image.shape[-2:]
-        scale = max(self.shape[0] / height, self.shape[1] / width) / self.crop_fraction
-        resized = [max(round(height * scale), self.shape[0]), max(round(width * scale), self.shape[1])]
-        if resized != [height, width]:
-            image = F.resize_image(image, resized, interpolation=self.interpolation, antialias=True)
-        top, left = (resized[0] - self.shape[0]) // 2, (resized[1] - self.shape[1]) // 2
-        return image[:, top : top + self.shape[0], left : left + self.shape[1]]
+        if self.crop_fraction == 1 and image.shape[-2:] == self.shape:
+            return image
+        return self._preprocess.cut(image)
 
 
 class RandomResizedCrop:
