@@ -14,10 +14,10 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from triptych.losses import contrastive, sigmoid_contrastive, softmax_contrastive
+from triptych.measure.memory import saved_bytes
 from triptych.measure.timing import compare
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -38,19 +38,6 @@ def plain_sigmoid(first: Tensor, second: Tensor, scale: Tensor, bias: Tensor) ->
 
 def tiled(loss: Callable[..., Tensor], tile: int | None) -> Loss:
     return lambda first, second, scale, bias: contrastive([first, second], scale, bias, loss=partial(loss, tile=tile))
-
-
-def saved_bytes(compute: Callable[[], Tensor]) -> int:
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        held = compute()
-        del held
-    return sum(kept.values())
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from triptych.data.files import suggest
 from triptych.data.sizes import ImageSize, draw_size, image_shape
 from triptych.errors import UserError
 from triptych.features.native_size import NativeSize
-from triptych.features.preprocess import cut_native
+from triptych.features.preprocess import Preprocess, cut_native
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -53,7 +53,8 @@ def _pixel_value(fill: int) -> int:
 
 
 class CentreCrop:
-    """No augmentation, for evaluation: the whole image is resized so that a central crop has the model's size.
+    """No augmentation, for evaluation: the whole image is resized so that a central crop has the model's size, by the
+    `Preprocess` that the trained model is used with, so that a validation gives the numbers of `triptych evaluate`.
 
     Args:
         image_size: of the result: one number, height and width, or a `NativeSize`.
@@ -76,13 +77,10 @@ class CentreCrop:
         """The central part of the resized image; for `draw` see `NativeSize.fit`."""
         if isinstance(self.shape, NativeSize):
             return cut_native(image, self.shape, self.crop_fraction, self.interpolation, draw)
-        height, width = image.shape[-2:]
-        scale = max(self.shape[0] / height, self.shape[1] / width) / self.crop_fraction
-        resized = [max(round(height * scale), self.shape[0]), max(round(width * scale), self.shape[1])]
-        if resized != [height, width]:
-            image = F.resize_image(image, resized, interpolation=self.interpolation, antialias=True)
-        top, left = (resized[0] - self.shape[0]) // 2, (resized[1] - self.shape[1]) // 2
-        return image[:, top : top + self.shape[0], left : left + self.shape[1]]
+        if self.crop_fraction == 1 and image.shape[-2:] == self.shape:
+            return image
+        size = Preprocess(self.shape, interpolation=self.interpolation.value, crop=self.crop_fraction)
+        return size.cut(image)
 
 
 class RandomResizedCrop:
