@@ -50,7 +50,7 @@ def test_micro_batches_change_nothing(loss: Callable[..., Tensor], trainer: Make
 
 def test_training_learns_the_pairs_and_clamps_the_scale(trainer: MakeTrainer) -> None:
     objective = make(lr=0.02, micro_batch_size=4)
-    run = trainer(max_epochs=50)
+    run = trainer(max_epochs=40)
     run.fit(objective, loader(12, 12), loader(12, 12))
     assert run.logged_metrics["val/recall_at_1"].item() > 0.6
     assert 1.0 <= run.logged_metrics["logit_scale"].item() <= 100.0 + 1e-3

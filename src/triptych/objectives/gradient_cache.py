@@ -45,9 +45,6 @@ def cached_backward(
         with torch.set_grad_enabled(last):
             kept = embed(micro_batch)
         parts.append([each.detach() for each in kept])
-        if not last:
-            # Weights that autocast has cast without a graph would be used again with one, and get no gradient.
-            torch.clear_autocast_cache()
     end = rng_state()
     leaves = [torch.cat(each).requires_grad_() for each in zip(*parts, strict=True)]
     own = [each.detach().requires_grad_() for each in shared]
