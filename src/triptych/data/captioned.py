@@ -97,6 +97,4 @@ class BadPairs(BadSamples):
 
     def report(self, failures: tuple[Failure, ...], visits: int) -> None:
         """See `BadSamples.report`."""
-        super().report(
-            tuple(failure._replace(sample=failure.sample % self._samples) for failure in failures), visits
-        )
+        super().report(tuple(failure._replace(sample=failure.sample % self._samples) for failure in failures), visits)

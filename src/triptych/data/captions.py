@@ -5,7 +5,7 @@ generator that it is given and from nothing else, so that a sample's caption is 
 """
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -45,6 +45,10 @@ class Caption(Protocol):
         """
         ...
 
+    def corpus(self, fields: Fields) -> list[str]:
+        """Texts that have every word of every caption that could be drawn; none where there is no caption."""
+        ...
+
 
 class WrittenCaption:
     """Captions that stand in one or more fields; training draws one of them, each as likely as the others.
@@ -81,6 +85,13 @@ class WrittenCaption:
             raise BadSample(f"no caption: {', '.join(self.fields)} {'is' if len(self.fields) == 1 else 'are'} empty")
         return texts
 
+    def corpus(self, fields: Fields) -> list[str]:
+        """The captions."""
+        try:
+            return self.all(fields)
+        except BadSample:
+            return []
+
 
 class ComposedCaption:
     """Captions for pictures that have a name and tags, and no sentence: a template drawn at random, and filled.
@@ -112,42 +123,52 @@ class ComposedCaption:
 
     def draw(self, fields: Fields, generator: torch.Generator) -> str:
         """A template that can be filled, filled."""
-        entries = {name: _texts(name, fields.get(name)) for name in self.fields}
+        entries = self._entries(fields)
         fit = self._fit(entries)
         template = fit[_below(len(fit), generator)]
-        return "".join(
-            text + (_with_article(self._drawn(name, entries[name], fields, generator), article) if name else "")
-            for text, name, article in template
+        lists = {name for name in self.fields if isinstance(fields.get(name), list)}
+        return self._filled(
+            template, lambda name: self._some(entries[name], generator) if name in lists else entries[name]
         )
 
     def all(self, fields: Fields) -> list[str]:
         """The first template that can be filled, with the first entries of each list."""
-        entries = {name: _texts(name, fields.get(name)) for name in self.fields}
-        template = self._fit(entries)[0]
-        return [
-            "".join(
-                text + (_with_article(self._joined(name, entries[name][: self.most_tags]), article) if name else "")
-                for text, name, article in template
-            )
-        ]
+        entries = self._entries(fields)
+        return [self._filled(self._fit(entries)[0], lambda name: entries[name][: self.most_tags])]
+
+    def corpus(self, fields: Fields) -> list[str]:
+        """Every template that can be filled, with all entries of each list."""
+        entries = self._entries(fields)
+        return [self._filled(template, entries.__getitem__) for template in self._fitting(entries)]
+
+    def _entries(self, fields: Fields) -> dict[str, list[str]]:
+        return {name: _texts(name, fields.get(name)) for name in self.fields}
+
+    def _fitting(self, entries: dict[str, list[str]]) -> "list[_Template]":
+        return [template for template in self.templates if all(entries[name] for _, name, _ in template if name)]
 
     def _fit(self, entries: dict[str, list[str]]) -> "list[_Template]":
-        fit = [template for template in self.templates if all(entries[name] for _, name, _ in template if name)]
+        fit = self._fitting(entries)
         if not fit:
             empty = [name for name, texts in entries.items() if not texts]
             raise BadSample(f"no caption: each template needs a field that is empty ({', '.join(empty)})")
         return fit
 
-    def _drawn(self, name: str, entries: list[str], fields: Fields, generator: torch.Generator) -> str:
-        if isinstance(fields.get(name), list):
-            count = 1 + _below(min(self.most_tags, len(entries)), generator)
-            chosen = torch.rand(len(entries), dtype=torch.float64, generator=generator).argsort(stable=True)[:count]
-            entries = [entries[place] for place in chosen.tolist()]
-        return self._joined(name, entries)
+    def _some(self, entries: list[str], generator: torch.Generator) -> list[str]:
+        """Up to `most_tags` entries, in random order."""
+        count = 1 + _below(min(self.most_tags, len(entries)), generator)
+        chosen = torch.rand(len(entries), dtype=torch.float64, generator=generator).argsort(stable=True)[:count]
+        return [entries[place] for place in chosen.tolist()]
 
-    def _joined(self, name: str, entries: list[str]) -> str:
-        joined = ", ".join(entries)
-        return joined.replace("-", " ") if name in self.plain else joined
+    def _filled(self, template: "_Template", entries_of: Callable[[str], list[str]]) -> str:
+        parts = []
+        for text, name, article in template:
+            parts.append(text)
+            if name:
+                joined = ", ".join(entries_of(name))
+                joined = joined.replace("-", " ") if name in self.plain else joined
+                parts.append(_with_article(joined) if article else joined)
+        return "".join(parts)
 
 
 _Template = list[tuple[str, str, bool]]
@@ -169,9 +190,7 @@ def _parsed(template: str) -> _Template:
     return parsed
 
 
-def _with_article(text: str, article: bool) -> str:
-    if not article:
-        return text
+def _with_article(text: str) -> str:
     return f"an {text}" if text[:1].lower() in set("aeiou") else f"a {text}"
 
 

@@ -1,14 +1,14 @@
 """Several sources of pairs as one, each with its share of every epoch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.data.pair_source import PairSource
+from triptych.data.pair_source import PairSource, pairs_of
 from triptych.data.pairs_order import Share
-from triptych.data.source import Picture, with_root
+from triptych.data.source import Picture, SourceFactory, with_root
 from triptych.errors import UserError
 
 
@@ -30,7 +30,7 @@ class Mixture:
 
     def __init__(
         self,
-        sources: Mapping[str, Callable[..., PairSource]],
+        sources: Mapping[str, SourceFactory],
         weights: Mapping[str, float | int] | None = None,
         root: str | None = None,
     ) -> None:
@@ -42,11 +42,11 @@ class Mixture:
                 f"{', '.join(sorted(sources))}: give each source its weight, or none"
             )
         self.names = list(sources)
-        self.sources = [_made(make, root) for make in sources.values()]
+        self.sources = [pairs_of(with_root(root, make)) for make in sources.values()]
         sizes = [len(source) for source in self.sources]
         shares = sizes if weights is None else [weights[name] for name in self.names]
         self.shares = [
-            Share(size, float(weight), source.places, source.shards_at_once)
+            Share(size, weight, source.places, source.shards_at_once)
             for size, weight, source in zip(sizes, shares, self.sources, strict=True)
         ]
         self._starts = np.cumsum([0, *sizes])
@@ -75,6 +75,11 @@ class Mixture:
         source, place = self._find(index)
         return self.sources[source].captions(place)
 
+    def corpus(self, index: int) -> list[str]:
+        """Texts with every word that captions of sample `index` may have."""
+        source, place = self._find(index)
+        return self.sources[source].corpus(place)
+
     def _find(self, index: int) -> tuple[int, int]:
         source = int(np.searchsorted(self._starts, index, side="right")) - 1
         return source, index - int(self._starts[source])
@@ -85,11 +90,6 @@ def shares_of(source: PairSource) -> list[Share]:
     if isinstance(source, Mixture):
         return source.shares
     return [Share(len(source), 1.0, source.places, source.shards_at_once)]
-
-
-def _made(make: Callable[..., PairSource], root: str | None) -> PairSource:
-    bound = getattr(make, "keywords", {})
-    return make() if bound.get("root") is not None else with_root(root, make)()
 
 
 def _joined(sources: list[PairSource]) -> tuple[list[str], np.ndarray]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triptych.data.captions import Caption, Fields
 from triptych.data.labels import class_name, is_empty
-from triptych.data.source import BadSample, Picture
+from triptych.data.source import BadSample, Picture, SourceFactory
 from triptych.data.split import SPLIT_NAMES, held_out
 from triptych.errors import UserError
 
@@ -69,6 +69,10 @@ class PairSource(Protocol):
         """All captions of sample `index`, for evaluation; BadSample where it has none."""
         ...
 
+    def corpus(self, index: int) -> list[str]:
+        """Texts with every word that captions of sample `index` may have; BadSample where it cannot be read."""
+        ...
+
 
 def concepts(names: Sequence[Any] | None, size: int) -> tuple[list[str], np.ndarray]:
     """Concept names in the order of the alphabet, and the concept of each sample.
@@ -123,7 +127,7 @@ def part_of_split(
         split: to read.
         apart: another file has the other split, so all rows are this one's.
         fraction: of the groups, to hold back where there is nothing for validation.
-        groups: name of each row's group, an empty one for a group of its own; one group is never on both sides, so that no caption is seen in training.
+        groups: name of each row's group, an empty one for a group of its own. One group is never on both sides.
 
     Raises:
         UserError: there is no row for the split.
@@ -152,3 +156,14 @@ def part_of_split(
     if not held.any():
         raise UserError(f"{title} has too few rows ({len(training)}) to hold some back for validation")
     return training[held]
+
+
+def pairs_of(make: SourceFactory) -> PairSource:
+    """What a factory makes, which must have captions; UserError where it has none."""
+    source = make()
+    if not isinstance(source, PairSource):
+        raise UserError(
+            f"{type(source).__name__} has no captions: data with captions are read by shard_pairs, table_pairs, "
+            "dataset_pairs or a mixture of these"
+        )
+    return source

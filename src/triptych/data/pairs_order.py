@@ -25,7 +25,7 @@ class Share:
     """
 
     size: int
-    weight: float
+    weight: float | int
     places: np.ndarray | None = None
     shards_at_once: int = 1
 
@@ -139,8 +139,8 @@ class PairsOrder(Order):
             most = int(known[count.argmax()])
             most = self._classes[most] if most < len(self._classes) else most
             raise UserError(
-                f"the concept {most!r} has {count.max()} samples in an epoch of {self.steps_per_epoch} batches, so one batch "
-                "must have two of them: lower data.batch_size or set data.distinct=false"
+                f"the concept {most!r} has {count.max()} samples in an epoch of {self.steps_per_epoch} batches: "
+                "one of them must have two. Lower data.batch_size or set data.distinct=false"
             )
         ranks = _shuffled(len(known), self.seed, epoch, -2)
         words = np.random.PCG64(mixed_seed(self.seed, epoch, -3)).random_raw(self.size)

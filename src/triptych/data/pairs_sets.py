@@ -115,6 +115,10 @@ class DatasetPairs:
         """All captions of sample `index`."""
         return self.caption.all(self._fields(index))
 
+    def corpus(self, index: int) -> list[str]:
+        """Texts with every word that captions of sample `index` may have."""
+        return self.caption.corpus(self._fields(index))
+
     def _fields(self, index: int) -> Fields:
         return self._captioned[int(self._rows[index])]
 

@@ -104,6 +104,10 @@ class ShardPairs:
         """All captions of sample `index`."""
         return self.caption.all(self._fields(index))
 
+    def corpus(self, index: int) -> list[str]:
+        """Texts with every word that captions of sample `index` may have."""
+        return self.caption.corpus(self._fields(index))
+
     def _fields(self, index: int) -> Fields:
         fields: dict[str, Any] = {}
         wanted = set(self.caption.fields)

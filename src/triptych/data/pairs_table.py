@@ -124,6 +124,10 @@ class TablePairs:
         """All captions of sample `index`."""
         return self.caption.all(self._fields(index))
 
+    def corpus(self, index: int) -> list[str]:
+        """Texts with every word that captions of sample `index` may have."""
+        return self.caption.corpus(self._fields(index))
+
     def _fields(self, index: int) -> Fields:
         return {name: cells[index] for name, cells in self._columns.items()}
 

@@ -155,7 +155,7 @@ class Samples(NamedTuple):
     def key(self, index: int) -> str:
         """Key of a sample."""
         shard = int(self.table[index, 0])
-        return self.keys[shard][index - self.starts[shard]].decode()
+        return bytes(self.keys[shard][index - self.starts[shard]]).decode()
 
     def member(self, index: int, group: int) -> tuple[int, int, int]:
         """Shard, offset and size of a sample's member."""
