@@ -17,6 +17,7 @@ from triptych.checkpoints.remap import Rule, check_keys, import_state
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
 from triptych.models.classifier import Classifier
+from triptych.models.contrastive import Contrastive
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -25,8 +26,9 @@ INDEX = ".index.json"
 
 @dataclass(frozen=True)
 class Described:
-    """A foreign model in our terms: the plain configuration of a `Classifier` (``num_classes`` 0 where it has no head),
-    how its names become ours, what it wants of images, and the names of its classes where it tells them.
+    """A foreign model in our terms: the plain configuration of a `Classifier` (``num_classes`` 0 where it has no head)
+    or a `Contrastive`, how its names become ours, what it wants of images, and the names of its classes where it tells
+    them.
     """
 
     model: dict[str, Any]
@@ -80,20 +82,44 @@ def assemble(described: Described, state: Mapping[str, Tensor], source: Path, nu
 
     Raises UserError where a weight has no place, or a place no weight.
     """
-    model = build(described.model, MODEL_PACKAGES)
+    model = fill(described, state, source)
     assert isinstance(model, Classifier)
+    assert model.config is not None
+    if described.classes is not None:
+        model.config["classes"] = described.classes
+    if num_classes is not None and num_classes != model.num_classes:
+        model.reset_head(num_classes)
+        model.config.pop("classes", None)
+    model.config["model"]["num_classes"] = model.num_classes
+    return model
+
+
+def assemble_pair(
+    described: Described, state: Mapping[str, Tensor], source: Path, num_classes: int | None
+) -> Contrastive:
+    """The contrastive model that ``described`` tells of, filled strictly, in evaluation mode.
+
+    Raises UserError where a weight has no place, or a place no weight, and for ``num_classes``: it has no head.
+    """
+    model = fill(described, state, source)
+    assert isinstance(model, Contrastive)
+    if num_classes is not None:
+        raise UserError(f"{source} holds a contrastive model, which has no head; leave num_classes out.")
+    return model
+
+
+def fill(described: Described, state: Mapping[str, Tensor], source: Path) -> Classifier | Contrastive:
+    """The model that ``described`` tells of, with its weights, config and preprocessing, in evaluation mode.
+
+    Raises UserError: see `assemble`.
+    """
+    model = build(described.model, MODEL_PACKAGES)
+    assert isinstance(model, Classifier | Contrastive)
     own = import_state(described.rules, {key: state[key] for key in state if key not in described.unread})
     check_keys(own, model.state_dict(), str(source))
     model.load_state_dict(own)
-    config: dict[str, Any] = {"model": described.model, "preprocess": described.preprocess}
-    if described.classes is not None:
-        config["classes"] = described.classes
-    if num_classes is not None and num_classes != model.num_classes:
-        model.reset_head(num_classes)
-        config.pop("classes", None)
-    config["model"]["num_classes"] = model.num_classes
     model.preprocess = Preprocess.from_dict(described.preprocess)
-    model.config = config
+    model.config = {"model": described.model, "preprocess": described.preprocess}
     return model.eval()
 
 
@@ -110,6 +136,17 @@ def _read_shards(folder: Path, name: str, index: Mapping[str, Any]) -> dict[str,
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
+    found = read_tensors(path)
+    if not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{path} holds no plain state dict (names to tensors).")
+    return found
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What a weights file holds, which may be nested; nothing is unpickled that needs code.
+
+    Raises UserError where the file is damaged, is no mapping, or brings code.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -120,6 +157,6 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         ) from error
     except (SafetensorError, OSError, RuntimeError, EOFError) as error:
         raise UserError(f"{path} cannot be read as weights; the file is damaged or cut short ({error}).") from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, Mapping):
         raise UserError(f"{path} holds no plain state dict (names to tensors).")
     return dict(found)

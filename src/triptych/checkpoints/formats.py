@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from triptych.checkpoints.huggingface import is_huggingface, load_huggingface, save_huggingface
+from triptych.checkpoints.open_clip import is_open_clip, load_open_clip, save_open_clip
 from triptych.checkpoints.timm import is_timm, load_timm, save_timm
 
 
@@ -31,6 +32,10 @@ def _save_onnx(model: nn.Module, path: Path) -> None:
 
 
 FORMATS: dict[str, Format] = {
+    "open_clip": Format(
+        "a CLIP of open_clip or OpenAI (a folder with open_clip_config.json, or a .pt file)",
+        is_open_clip, load_open_clip, save_open_clip,
+    ),
     "timm": Format(
         "a timm model (a folder with config.json and model.safetensors, or such a file)", is_timm, load_timm, save_timm
     ),

@@ -1,4 +1,4 @@
-"""Vision models as the transformers library saves them (``config.json``, ``model.safetensors`` and
+"""Vision models, CLIP and SigLIP as the transformers library saves them (``config.json``, ``model.safetensors`` and
 ``preprocessor_config.json`` in one folder): in and out, without that library.
 
 A family is a module with ``describe`` and ``express``; `FAMILIES` says which one reads a ``model_type``, and the first
@@ -13,15 +13,28 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from triptych.checkpoints import huggingface_dinov2, huggingface_siglip, huggingface_vit
+from triptych.checkpoints import huggingface_dinov2, huggingface_pair, huggingface_siglip, huggingface_vit
 from triptych.checkpoints.files import new_folder, write_file
-from triptych.checkpoints.foreign import CONFIG, WEIGHTS, Described, assemble, folder_of, read_json, read_weights
-from triptych.checkpoints.huggingface_common import PREPROCESSOR, Expressed, class_names, id2label
+from triptych.checkpoints.foreign import (
+    CONFIG,
+    WEIGHTS,
+    Described,
+    assemble,
+    assemble_pair,
+    folder_of,
+    read_json,
+    read_weights,
+)
+from triptych.checkpoints.huggingface_common import PREPROCESSOR, Expressed, class_names, id2label, no_form
+from triptych.checkpoints.huggingface_pair_export import express as express_pair
 from triptych.checkpoints.huggingface_preprocess import preprocess_from, preprocessor_of
 from triptych.checkpoints.remap import export_state
 from triptych.checkpoints.tensors import safetensors_chunks
+from triptych.checkpoints.tokenizer_files import tokenizer_files
 from triptych.errors import UserError
+from triptych.features.preprocess import Preprocess
 from triptych.models.classifier import Classifier
+from triptych.models.contrastive import Contrastive
 from triptych.nn.block import Block
 from triptych.towers.vision import VisionTower
 
@@ -67,45 +80,67 @@ def read(path: str | Path) -> tuple[Described, dict[str, Tensor]]:
     if config is None or not is_huggingface(path):
         raise UserError(f"{folder} has no {CONFIG} that names a model_type of transformers.")
     kind = config["model_type"]
-    if kind not in FAMILIES:
+    if kind not in FAMILIES and kind != huggingface_pair.CLIP:
         raise UserError(
-            f"{folder} holds a transformers model of model_type={kind!r}; Triptych reads {', '.join(FAMILIES)}."
+            f"{folder} holds a transformers model of model_type={kind!r}; Triptych reads {', '.join(FAMILIES)}, "
+            f"{huggingface_pair.CLIP}."
         )
     state = read_weights(Path(path))
     settings = read_json(folder / PREPROCESSOR)
     preprocess = {} if settings is None else preprocess_from(settings, folder / PREPROCESSOR)
+    if huggingface_pair.is_pair(config, state):
+        return huggingface_pair.describe(config, state, preprocess, folder), state
+    if kind not in FAMILIES:
+        raise UserError(f"{folder} holds one tower of a {kind} alone; Triptych reads both together (CLIPModel).")
     described = FAMILIES[kind].describe(config, state, preprocess)
     classes = class_names(config) if described.model["num_classes"] else None
     return replace(described, classes=classes), state
 
 
-def load_huggingface(path: str | Path, num_classes: int | None = None) -> Classifier:
-    """The classifier saved at ``path``, filled strictly, in evaluation mode; a bare model (``Dinov2Model``) comes
-    without a head. ``num_classes`` gives it a fresh head where it differs from the saved one.
+def load_huggingface(path: str | Path, num_classes: int | None = None) -> Classifier | Contrastive:
+    """The model saved at ``path``, filled strictly, in evaluation mode: a contrastive one where there are two towers,
+    else a classifier. A bare model (``Dinov2Model``) comes without a head; ``num_classes`` gives it a fresh one where
+    it differs from the saved one.
 
     Raises UserError: see `read`.
     """
     described, state = read(path)
+    if "towers" in described.model:
+        return assemble_pair(described, state, Path(path), num_classes)
     return assemble(described, state, Path(path), num_classes)
 
 
 def save_huggingface(model: nn.Module, path: str | Path) -> None:
-    """Writes a classifier as a new folder that transformers loads (``AutoModelForImageClassification`` and, without a
-    head, ``AutoModel``; ``AutoImageProcessor``).
+    """Writes a model as a new folder that transformers loads: ``AutoModelForImageClassification``, without a head or
+    with two towers ``AutoModel``, ``AutoImageProcessor``, ``AutoTokenizer``.
 
     Raises UserError, naming the part, where no family has one like it, or ``path`` exists.
     """
+    if isinstance(model, Contrastive):
+        if model.preprocess is None:
+            raise UserError("A contrastive model without a tower of images has no form in transformers.")
+        expressed, preprocess, extra = express_pair(model), model.preprocess, tokenizer_files(model.tokenizer)
+    else:
+        expressed, preprocess, extra = *_express(model), {}
+    config = {**expressed.config, "dtype": "float32"}
+    state = export_state(expressed.rules, model.state_dict()) | expressed.unread
+    with new_folder(Path(path)) as staging:
+        write_file(staging / WEIGHTS[0], safetensors_chunks(state))
+        write_file(staging / CONFIG, [json.dumps(config, indent=2).encode()])
+        write_file(staging / PREPROCESSOR, [json.dumps(preprocessor_of(preprocess), indent=2).encode()])
+        for name, content in extra.items():
+            write_file(staging / name, [content])
+
+
+def _express(model: nn.Module) -> tuple[Expressed, Preprocess]:
     if not isinstance(model, Classifier) or not isinstance(model.tower, VisionTower):
         what = type(model.tower).__name__ if isinstance(model, Classifier) else type(model).__name__
         raise UserError(f"Only a Classifier over a VisionTower has a form in transformers, not a {what}.")
     tower = model.tower
     block = tower.stack.blocks[0]
     assert isinstance(block, Block)
+    if not isinstance(tower.input_norm, nn.Identity):
+        no_form("norm before the first block in a classifier")
     family = next(family for family in (SIGLIP, DINOV2, VIT) if family.fits(tower, block))
     expressed = family.express(model, tower, block)
-    config = {**expressed.config, "dtype": "float32", **id2label(model)}
-    state = export_state(expressed.rules, model.state_dict()) | expressed.unread
-    with new_folder(Path(path)) as staging:
-        write_file(staging / WEIGHTS[0], safetensors_chunks(state))
-        write_file(staging / CONFIG, [json.dumps(config, indent=2).encode()])
-        write_file(staging / PREPROCESSOR, [json.dumps(preprocessor_of(model.preprocess), indent=2).encode()])
+    return replace(expressed, config={**expressed.config, **id2label(model)}), model.preprocess

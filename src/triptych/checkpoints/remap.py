@@ -7,7 +7,7 @@ they export.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -65,6 +65,25 @@ def convolution(foreign: str, patch: tuple[int, int, int]) -> Rule:
         (foreign,), ("tower.patch.projection.weight",),
         lambda tensors: [tensors[0].flatten(1)], lambda tensors: [tensors[0].unflatten(1, patch)],
     )  # fmt: skip
+
+
+def transpose(foreign: str, own: str) -> Rule:
+    """A matrix that is applied from the other side."""
+    return Rule((foreign,), (own,), lambda t: [t[0].T.contiguous()], lambda t: [t[0].T.contiguous()])
+
+
+def moved(rules: Iterable[Rule], foreign: str, own: str) -> list[Rule]:
+    """Rules of a model with one tower, for that tower inside a larger model: foreign names get the prefix ``foreign``,
+    and ``tower.`` in ours becomes ``own``.
+    """
+    return [
+        replace(
+            rule,
+            foreign=tuple(f"{foreign}{name}" for name in rule.foreign),
+            own=tuple(re.sub("^tower\\.", own, name) for name in rule.own),
+        )
+        for rule in rules
+    ]
 
 
 def import_state(rules: Iterable[Rule], foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
