@@ -63,7 +63,11 @@ class ShardPairs:
             raise UserError(f"shards_at_once is {shards_at_once}; it must be at least 1")
         if root.startswith("pipe:"):
             raise UserError(f"data root {root!r} would run a program: give a folder or a URL such as s3://bucket/path")
-        self._store = RemoteShards(root, shards, keep_gb, keep) if "://" in root else LocalShards(root, shards)
+        if "://" in root:
+            self._store = RemoteShards(root, shards, keep_gb, keep)
+            self._store.check_room(shards_at_once)
+        else:
+            self._store = LocalShards(root, shards)
         self._samples = gather(self._store, (EXTENSIONS, ["json"], ["txt"]))
         self.caption = caption
         self.channels = channels

@@ -1,9 +1,7 @@
 """Tars behind a URL of any kind that fsspec knows: fetched one by one into a folder of bounded size, read there."""
 
-import fcntl
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych.data.files import suggest
+from triptych.data.shard_copies import Copies
 from triptych.data.shard_index import (
     COMPRESSED,
     SUFFIX,
@@ -24,7 +23,7 @@ from triptych.data.shard_index import (
     scan,
     unpack,
 )
-from triptych.data.shard_store import OpenFiles, expanded, is_pattern
+from triptych.data.shard_store import expanded, is_pattern
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 
@@ -72,12 +71,13 @@ class RemoteShards:
             raise UserError(f"keep_gb is {keep_gb}; it must not be negative")
         self._root, self._protocol = root.rstrip("/"), root.partition("://")[0]
         self._limit = int(keep_gb * 1e9)
-        self._keep = Path(keep).expanduser() if keep is not None else cache_folder() / "fetched"
-        self._files = OpenFiles()
+        folder = Path(keep).expanduser() if keep is not None else cache_folder() / "fetched"
+        self._copies = Copies(folder, self._limit)
         self._system: tuple[int, Any] = (-1, None)
         self._failed: dict[int, tuple[float, str]] = {}
         self._unpacked: dict[int, bytes] = {}
-        self._copies: dict[int, Path] = {}
+        self._copy_names: dict[int, str] = {}
+        self._sizes: dict[int, int] = {}
         self._paths = self._list(pattern)
         self.names = [f"{self._root}/{path.rpartition('/')[2]}" for path in self._paths]
         with ThreadPoolExecutor(min(_INDEXED_AT_ONCE, len(self._paths))) as pool:
@@ -92,15 +92,26 @@ class RemoteShards:
         if shard in self._unpacked:
             return self._unpacked[shard][offset : offset + size]
         if self._limit:
-            path = str(self._trying(shard, lambda: self._local(shard)))
-            try:
-                return self._files.read(path, offset, size)
-            except FileNotFoundError:  # another process made room meanwhile
-                return self._files.read(str(self._trying(shard, lambda: self._local(shard))), offset, size)
+            name, fetch = self._copy_names[shard], self._fetch(shard)
+            return self._trying(shard, lambda: self._copies.read(name, fetch, offset, size))
         data = self._trying(shard, lambda: self._fs.cat_file(self._paths[shard], start=offset, end=offset + size))
         if len(data) != size:
             raise BadSample(f"{len(data)} of its {size} bytes came from {self.names[shard]}")
         return data
+
+    def check_room(self, shards_at_once: int) -> None:
+        """Tells a setting with which shards would be fetched again and again.
+
+        Raises:
+            UserError: the shards that are mixed at a time, and the next ones, do not fit into `keep_gb`.
+        """
+        needed = sum(sorted(self._sizes.values(), reverse=True)[: 2 * shards_at_once])
+        if 0 < self._limit < needed:
+            raise UserError(
+                f"keep_gb={self._limit / 1e9:g} has no room for the shards that are mixed at a time and the next ones "
+                f"(2 x {shards_at_once}, {needed / 1e9:.3g} GB): raise keep_gb, lower shards_at_once, or set keep_gb=0 "
+                "to read each picture by a request of its own"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_system": (-1, None)}
@@ -111,6 +122,9 @@ class RemoteShards:
         if self._system[0] != os.getpid():
             self._system = (os.getpid(), _open(self._root, self._protocol)[0])
         return self._system[1]
+
+    def _fetch(self, shard: int) -> Callable[[str], object]:
+        return lambda path: self._fs.get_file(self._paths[shard], path)
 
     def _list(self, pattern: str) -> list[str]:
         base = _open(self._root, self._protocol)[1].rstrip("/")
@@ -142,7 +156,8 @@ class RemoteShards:
         total = facts.get("size")
         version = next((str(facts[key]) for key in _VERSIONS if facts.get(key) is not None), "")
         stamp = (VERSION, int(total or 0), int(digest(version)[:15], 16))
-        self._copies[shard] = self._keep / (digest(f"{name} {stamp}") + ".tar")
+        self._sizes[shard] = int(total or 0)
+        self._copy_names[shard] = digest(f"{name} {stamp}") + ".tar"
         if path.endswith(COMPRESSED):
             return self._open_compressed(shard)
         places = [cache_folder() / (digest(name) + SUFFIX)]
@@ -152,9 +167,7 @@ class RemoteShards:
         log.info("making the index of %s, once", name)
         try:
             if self._limit:
-                local = self._local(shard)
-                with local.open("rb") as file:
-                    index = scan(name, file, local.stat().st_size)
+                index = self._copies.use(self._copy_names[shard], self._fetch(shard), lambda copy: _scanned(name, copy))
             else:
                 with self._fs.open(path, "rb") as file:
                     index = scan(name, file, int(total or file.size))
@@ -167,13 +180,16 @@ class RemoteShards:
 
     def _open_compressed(self, shard: int) -> ShardIndex:
         try:
-            local = self._local(shard)
+            self._unpacked[shard], index = self._copies.use(
+                self._copy_names[shard], self._fetch(shard), lambda copy: unpack(copy, self.names[shard])
+            )
+        except UserError:
+            raise
         except Exception as error:  # of any file system
             raise UserError(f"shard {self.names[shard]} cannot be read: {_reason(error)}") from error
-        self._unpacked[shard], index = unpack(local, self.names[shard])
         return index
 
-    def _trying(self, shard: int, act: Callable[[], Any]) -> Any:
+    def _trying(self, shard: int, act: Callable[[], bytes]) -> bytes:
         """What `act` gives; BadSample where it fails again and again."""
         since, reason = self._failed.get(shard, (-GIVEN_UP, ""))
         if time.monotonic() - since < GIVEN_UP:
@@ -181,6 +197,8 @@ class RemoteShards:
         for attempt in range(TRIES):
             try:
                 return act()
+            except BadSample:
+                raise
             except Exception as error:  # networks and foreign file systems raise what they like
                 reason = f"{self.names[shard]} cannot be fetched: {_reason(error)}"
                 if isinstance(error, FileNotFoundError):
@@ -190,47 +208,10 @@ class RemoteShards:
         self._failed[shard] = (time.monotonic(), reason)
         raise BadSample(reason)
 
-    def _local(self, shard: int) -> Path:
-        """The shard's copy on this machine; of several processes that want it, one fetches it and the others wait."""
-        place = self._copies[shard]
-        if place.exists():
-            _touch(place)
-            return place
-        self._keep.mkdir(parents=True, exist_ok=True)
-        # The kernel takes the lock from a process that dies: nobody waits for it.
-        with place.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not place.exists():
-                with tempfile.NamedTemporaryFile(dir=self._keep, prefix=".", suffix=".part", delete=False) as part:
-                    temporary = Path(part.name)
-                try:
-                    self._fs.get_file(self._paths[shard], str(temporary))
-                    os.replace(temporary, place)
-                finally:
-                    temporary.unlink(missing_ok=True)
-                self._make_room(place)
-        return place
 
-    def _make_room(self, newest: Path) -> None:
-        kept = []
-        for path in self._keep.glob("*.tar"):
-            with suppress(FileNotFoundError):  # another process makes room too
-                facts = path.stat()
-                kept.append((facts.st_mtime, facts.st_size, path))
-        total = sum(size for _, size, _ in kept)
-        for _, size, path in sorted(kept):
-            if total <= self._limit:
-                return
-            if path != newest:
-                path.unlink(missing_ok=True)
-                self._files.forget(str(path))
-                total -= size
-
-
-def _touch(place: Path) -> None:
-    with suppress(OSError):  # another process removed it, or the disk is read-only
-        if time.time() - place.stat().st_mtime > 1:
-            os.utime(place)
+def _scanned(name: str, copy: Path) -> ShardIndex:
+    with copy.open("rb") as file:
+        return scan(name, file, copy.stat().st_size)
 
 
 def _open(root: str, protocol: str) -> tuple[Any, str]:

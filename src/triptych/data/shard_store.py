@@ -65,10 +65,18 @@ class OpenFiles:
             raise BadSample(f"the shard ends after {len(data)} of its {size} bytes")
         return data
 
+    def __contains__(self, path: str) -> bool:
+        return self._process == os.getpid() and path in self._files
+
     def forget(self, path: str) -> None:
-        """Close a file that has been removed, so that its space is free."""
-        if self._process == os.getpid() and path in self._files:
+        """Close a file."""
+        if path in self:
             os.close(self._files.pop(path))
+
+    def forget_removed(self) -> None:
+        """Close files that have been removed, so that their space is free."""
+        for path in [path for path in self._files if path in self and not os.path.exists(path)]:
+            self.forget(path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_files": OrderedDict(), "_process": -1}
