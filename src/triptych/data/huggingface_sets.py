@@ -1,8 +1,7 @@
 """Data sets of the library `datasets`: a folder on this machine, or a set of the hub that the user names."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from triptych.data import columns, labels
 from triptych.data.decode import decode_image
 from triptych.data.files import read_image_file, require_folder
+from triptych.data.huggingface_load import load_set
 from triptych.data.labels import Labels
 from triptych.data.source import BadSample, Label
 from triptych.data.split import SPLIT_NAMES, check_split, split_of, stratified
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 log = logging.getLogger("triptych.data")
-
-_SAVED = ("dataset_dict.json", "state.json")
-"""Files that `save_to_disk` writes: of several splits, and of one."""
 
 
 class DatasetSource:
@@ -69,7 +66,7 @@ class DatasetSource:
         self.channels = channels
         self._root = require_folder(root, "data set folder") if root is not None else None
         self._title = str(self._root or hub)
-        parts = _by_split(_load(self._root, hub, subset), self._title)
+        parts = _by_split(load_set(self._root, hub, subset), self._title)
         own, made = _own(parts, split, self._title)
         self._image = image or _image_column(parts[own], self._title)
         self._label = label or _label_column(parts[own], self._image, self._title)
@@ -151,48 +148,6 @@ class DatasetSource:
         if classes is None and names is None and training is not samples:
             classes = make(_values(training, self._label, names), self._label, where).classes
         return make(values, self._label, where, classes if classes is not None else names)
-
-
-def _load(root: Path | None, hub: str | None, subset: str | None) -> Any:
-    try:
-        import datasets
-    except ModuleNotFoundError as error:
-        raise UserError("data=datasets needs the package datasets: pip install 'triptych[datasets]'") from error
-    with _as_asked(offline=root is not None):
-        try:
-            if root is None:
-                return datasets.load_dataset(str(hub), subset)
-            if any((root / name).is_file() for name in _SAVED):
-                return datasets.load_from_disk(str(root))
-            # Absolute: a bare name such as `parquet` means one of the library's own loaders to it.
-            return datasets.load_dataset(str(root.resolve()), subset)
-        except Exception as error:  # a foreign loader on foreign files: whatever it raises, the set cannot be read
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise UserError(f"the data set {root or hub} cannot be loaded: {reason}") from error
-
-
-@contextmanager
-def _as_asked(offline: bool) -> Iterator[None]:
-    """The library as a guest: no progress bars, no count of downloads, and for a local folder no network at all."""
-    import datasets
-    import huggingface_hub.constants as hub
-    from datasets import config
-
-    changed = [(config, "HF_UPDATE_DOWNLOAD_COUNTS", False)]
-    if offline:
-        changed += [(module, "HF_HUB_OFFLINE", True) for module in (config, hub)]
-    before = [(module, name, getattr(module, name)) for module, name, _ in changed]
-    bars = datasets.are_progress_bars_disabled()
-    for module, name, value in changed:
-        setattr(module, name, value)
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
-        if not bars:
-            datasets.enable_progress_bars()
 
 
 def _by_split(loaded: Any, title: str) -> "dict[str, Dataset]":
