@@ -122,7 +122,7 @@ def test_ranks_together_make_the_global_batch(
 
     def loader(rank: int, ranks: int, workers: int) -> PairLoader:
         plain = data.train_dataloader()
-        loader = PairLoader(source, data.order, plain.transform, plain.shape, plain.bad, workers, True, rank, ranks)
+        loader = PairLoader(source, data.order, plain.transform, plain.collation, plain.bad, workers, True, rank, ranks)
         loader.stop_step = 9
         return loader
 

@@ -88,6 +88,7 @@ class RunSummary(Callback):
         try:
             self._flops = forward_flops(pl_module, lambda: loss(self._sample)) // len(next(iter(self._sample.values())))
         except (RuntimeError, TypeError, ValueError, KeyError, NotImplementedError) as error:
+            # The trained run must end well though a part of a user's own cannot be run or counted out of training.
             log.info("FLOPs per sample are not known: %s", error)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
