@@ -4,8 +4,9 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych.data.source import BadSample
+from triptych.features.tokenizer import Tokens
 
 
 def picture(number: int, size: int = 12) -> Image.Image:
@@ -111,3 +113,56 @@ class Numbers:
 @pytest.fixture
 def numbers() -> type[Numbers]:
     return Numbers
+
+
+class Letters:
+    """A tokenizer of the letters' numbers: start 1, end 2, padding 0."""
+
+    vocab_size, context_length, end_token = 0x110000, 40, 2
+    config: ClassVar[dict[str, Any]] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        rows = [[1, *map(ord, text[: self.context_length - 2]), 2] for text in texts]
+        ids = torch.tensor([row + [0] * (self.context_length - len(row)) for row in rows], dtype=torch.int64)
+        return Tokens(ids, torch.tensor([len(row) for row in rows], dtype=torch.int64))
+
+
+def spelled(batch: dict[str, Any]) -> list[str]:
+    """The captions of a batch that `Letters` made ids of."""
+    rows = zip(batch["text"].tolist(), batch["text_length"].tolist(), strict=True)
+    return ["".join(map(chr, row[1 : length - 1])) for row, length in rows]
+
+
+@pytest.fixture
+def letters() -> Letters:
+    return Letters()
+
+
+@pytest.fixture
+def spell() -> Callable[[dict[str, Any]], list[str]]:
+    return spelled
+
+
+@pytest.fixture
+def pair_shards(tmp_path: Path, write_tar: Callable[[Path, dict[str, bytes]], Path]) -> Callable[..., Path]:
+    """`pair_shards(5, 3)` writes shards of 5 and 3 samples; sample i is `picture(i)`, named `n{i // 2}`.
+
+    Its captions are `a{i}` to `d{i}`, its `.txt` is `text {i}`. The image of each in `broken` is cut short.
+    """
+
+    def write(*sizes: int, broken: Sequence[int] = ()) -> Path:
+        folder = tmp_path / "pairs"
+        folder.mkdir()
+        begins = [0, *accumulate(sizes)]
+        for shard, size in enumerate(sizes):
+            members = {}
+            for number in range(begins[shard], begins[shard] + size):
+                fields = {"name": f"n{number // 2}", "captions": [f"{letter}{number}" for letter in "abcd"]}
+                image = encoded(picture(number))
+                members[f"{number:06d}.png"] = image[:40] if number in broken else image
+                members[f"{number:06d}.json"] = json.dumps(fields).encode()
+                members[f"{number:06d}.txt"] = f" text {number}\n".encode()
+            write_tar(folder / f"train-{shard:06d}.tar", members)
+        return folder
+
+    return write

@@ -48,10 +48,10 @@ def only(title: str, found: Sequence[str], names: Sequence[str], what: str, sett
     raise UserError(f"{title}: {problem} ({listed}). Name it: {setting}=COLUMN")
 
 
-def require(title: str, name: str, names: Sequence[str]) -> None:
+def require(title: str, name: str, names: Sequence[str], what: str = "column") -> None:
     """Raises UserError, with near names, where `name` is no column."""
     if name not in names:
-        raise UserError(f"{title} has no column {name!r}{suggest(name, list(names))}")
+        raise UserError(f"{title} has no {what} {name!r}{suggest(name, list(names))}")
 
 
 def split_column(names: Sequence[str], cells: Callable[[str], Sequence[Any]]) -> str | None:

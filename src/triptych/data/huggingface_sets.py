@@ -10,10 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from triptych.data import columns, labels
+from triptych.data.cells import cell_bytes
 from triptych.data.decode import decode_image
-from triptych.data.files import read_image_file, require_folder
+from triptych.data.files import require_folder
 from triptych.data.labels import Labels
-from triptych.data.source import BadSample, Label
+from triptych.data.source import Label
 from triptych.data.split import SPLIT_NAMES, check_split, split_of, stratified
 from triptych.errors import UserError
 
@@ -69,9 +70,9 @@ class DatasetSource:
         self.channels = channels
         self._root = require_folder(root, "data set folder") if root is not None else None
         self._title = str(self._root or hub)
-        parts = _by_split(_load(self._root, hub, subset), self._title)
-        own, made = _own(parts, split, self._title)
-        self._image = image or _image_column(parts[own], self._title)
+        parts = splits_of(load_set(self._root, hub, subset), self._title)
+        own, made = own_split(parts, split, self._title)
+        self._image = image or image_column(parts[own], self._title)
         self._label = label or _label_column(parts[own], self._image, self._title)
         if split == "train" and (image is None or label is None):
             log.info(
@@ -98,7 +99,7 @@ class DatasetSource:
         self.classes = self._labels.classes
         self.multilabel = self._labels.multilabel
         self._own = own
-        self._samples = _undecoded(parts[own].select_columns([self._image]), self._image)
+        self._samples = undecoded(parts[own].select_columns([self._image]), self._image)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -120,16 +121,7 @@ class DatasetSource:
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image file of sample `index`; BadSample where there are none."""
-        cell = self._cell(index)
-        if isinstance(cell, dict):
-            if cell.get("bytes") is not None:
-                return cell["bytes"]
-            cell = cell.get("path")
-        if isinstance(cell, bytes):
-            return cell
-        if not isinstance(cell, str) or not cell:
-            raise BadSample("the cell of the image is empty")
-        return read_image_file((self._root or Path()) / cell)
+        return cell_bytes(self._cell(index), self._root or Path())
 
     def target(self, index: int) -> Label:
         """Label of sample `index`."""
@@ -153,7 +145,8 @@ class DatasetSource:
         return make(values, self._label, where, classes if classes is not None else names)
 
 
-def _load(root: Path | None, hub: str | None, subset: str | None) -> Any:
+def load_set(root: Path | None, hub: str | None, subset: str | None) -> Any:
+    """The data set in a folder or on the hub; UserError where it, or the library, is not there."""
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -195,7 +188,7 @@ def _as_asked(offline: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _by_split(loaded: Any, title: str) -> "dict[str, Dataset]":
+def splits_of(loaded: Any, title: str) -> "dict[str, Dataset]":
     """The splits that have a name of one; a set without splits is for training."""
     if not isinstance(loaded, dict):
         split = split_of(str(loaded.split)) if loaded.split is not None else None
@@ -214,7 +207,7 @@ def _by_split(loaded: Any, title: str) -> "dict[str, Dataset]":
     return found
 
 
-def _own(parts: "dict[str, Dataset]", split: str, title: str) -> tuple[str, bool]:
+def own_split(parts: "dict[str, Dataset]", split: str, title: str) -> tuple[str, bool]:
     """The split to read, and whether a validation part has to be made of it."""
     made = "validation" not in parts and split in ("train", "validation")
     own = "train" if made else split
@@ -223,7 +216,8 @@ def _own(parts: "dict[str, Dataset]", split: str, title: str) -> tuple[str, bool
     return own, made
 
 
-def _image_column(samples: "Dataset", title: str) -> str:
+def image_column(samples: "Dataset", title: str) -> str:
+    """The only column with the feature Image."""
     from datasets import Image
 
     found = [name for name, feature in samples.features.items() if isinstance(feature, Image)]
@@ -242,7 +236,8 @@ def _label_column(samples: "Dataset", image: str, title: str) -> str:
     return columns.label_column(title, [name for name in samples.column_names if name != image])
 
 
-def _undecoded(samples: "Dataset", column: str) -> "Dataset":
+def undecoded(samples: "Dataset", column: str) -> "Dataset":
+    """The same samples, their images as files and not as pictures."""
     from datasets import Image
 
     if isinstance(samples.features[column], Image):

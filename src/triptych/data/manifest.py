@@ -9,17 +9,18 @@ import numpy as np
 from torch import Tensor
 
 from triptych.data import columns, labels
+from triptych.data.cells import cell_bytes, cell_path, require_images
 from triptych.data.decode import decode_image
-from triptych.data.files import read_image_file, require_file, require_folder
+from triptych.data.files import require_file, require_folder
 from triptych.data.labels import Labels
-from triptych.data.source import BadSample, Label
+from triptych.data.source import Label
 from triptych.data.split import SPLIT_NAMES, check_split, stratified
 from triptych.data.table import Table, read_table
 from triptych.errors import UserError
 
 log = logging.getLogger("triptych.data")
 
-_LOOKED_AT = 100
+LOOKED_AT = 100
 """Rows that are looked at before training, so that a wrong folder is told at once and not image by image."""
 
 
@@ -70,11 +71,11 @@ class ManifestSource:
                 "classes to say: give one or the other"
             )
         folder = require_folder(root, "image folder") if root is not None else None
-        path = _find(file, folder)
+        path = find_manifest(file, folder)
         table = read_table(path)
         self.channels = channels
         self._folder = folder or path.parent
-        apart = other_file is not None and _find(other_file, folder).resolve() != path.resolve()
+        apart = other_file is not None and find_manifest(other_file, folder).resolve() != path.resolve()
         if split_column is None and not apart:
             split_column = columns.split_column(table.names, table.column)
         cells = None if split_column is None else table.column(split_column)
@@ -82,7 +83,7 @@ class ManifestSource:
         title = str(path)
         guessed = image is None or (label is None and not label_columns)
         if image is None:
-            image = columns.image_column(title, table.names, lambda name: _first(table.column(name)))
+            image = columns.image_column(title, table.names, lambda name: first_cells(table.column(name)))
         images = table.column(image)
         if label is None and not label_columns:
             label = columns.label_column(title, [name for name in table.names if name not in (image, split_column)])
@@ -95,14 +96,14 @@ class ManifestSource:
         self._where = [table.where(int(row)) for row in rows]
         self.classes = self._labels.classes
         self.multilabel = self._labels.multilabel
-        self._require_images(image, root)
+        require_images(self._images[:LOOKED_AT], self._folder, self._where[0], image, root)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def name(self, index: int) -> str:
         """Path of the image file, or the table and the row where the image lies in it."""
-        path = self._path(index)
+        path = cell_path(self._images[index], self._folder)
         return str(path) if path is not None else self._where[index]
 
     def read(self, index: int) -> tuple[Tensor, Label]:
@@ -115,39 +116,11 @@ class ManifestSource:
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image file of sample `index`; BadSample where it cannot be opened."""
-        path = self._path(index)
-        if path is not None:
-            return read_image_file(path)
-        cell = self._images[index]
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
-        if not isinstance(data, bytes):
-            raise BadSample("the cell of the image is empty")
-        return data
+        return cell_bytes(self._images[index], self._folder)
 
     def target(self, index: int) -> Label:
         """Label of sample `index`."""
         return self._labels.target(index)
-
-    def _path(self, index: int) -> Path | None:
-        cell = self._images[index]
-        if isinstance(cell, dict):
-            cell = cell.get("path") if cell.get("bytes") is None else None
-        return self._folder / cell.strip() if isinstance(cell, str) and cell.strip() else None
-
-    def _require_images(self, column: str, root: str | None) -> None:
-        """Tells a wrong folder or column before training: of the first rows, one image at least must be there."""
-        looked_at = range(min(len(self), _LOOKED_AT))
-        if not any((path := self._path(index)) is None or path.is_file() for index in looked_at):
-            if "://" in str(self._images[0]):
-                raise UserError(
-                    f"{self._where[0]}: {self._images[0]} is an address, and images are read from this machine only: "
-                    "fetch them and name the files"
-                )
-            start = f"data.root={root}" if root is not None else "the folder of the manifest; set data.root=FOLDER"
-            raise UserError(
-                f"{self._where[0]}: there is no image {self.name(0)}, nor any of the first {len(looked_at)} of the "
-                f"column {column!r}. Relative paths start from {start}"
-            )
 
 
 class _LabelReader:
@@ -218,7 +191,7 @@ def _rows(
     return training[held], made.take(held)
 
 
-def _find(file: str, folder: Path | None) -> Path:
+def find_manifest(file: str, folder: Path | None) -> Path:
     """A manifest by its path from the current folder, or else from the folder of the images."""
     path = Path(file).expanduser()
     if folder is not None and not path.exists() and (folder / path).is_file():
@@ -226,8 +199,9 @@ def _find(file: str, folder: Path | None) -> Path:
     return require_file(path, "manifest")
 
 
-def _first(cells: list[Any]) -> list[Any]:
-    return [cell for cell in cells[:_LOOKED_AT] if not labels.is_empty(cell)]
+def first_cells(cells: list[Any]) -> list[Any]:
+    """Of the first cells of a column those that say something."""
+    return [cell for cell in cells[:LOOKED_AT] if not labels.is_empty(cell)]
 
 
 def _at(cells: list[Any], rows: np.ndarray) -> list[Any]:

@@ -44,6 +44,8 @@ class ImageData(LightningDataModule):
         UserError: a setting out of its range; classes that do not match; what the sources themselves raise.
     """
 
+    _loader_kind = StepLoader
+
     def __init__(
         self,
         train: SourceFactory,
@@ -179,7 +181,7 @@ class ImageData(LightningDataModule):
         # One count a data set, however often Lightning asks for its loader.
         bad = self._bad.setdefault(id(source), BadSamples(len(source), self.max_bad_fraction))
         shape = (self.channels, *self.image_size)
-        return StepLoader(source, order, transform, shape, bad, self.workers, training, rank, world_size)
+        return self._loader_kind(source, order, transform, shape, bad, self.workers, training, rank, world_size)
 
     def _cached(self, source: Source) -> Source:
         return CachedSource(source) if self.cache else source

@@ -124,9 +124,10 @@ class StepSamples(Dataset[Fetched]):
     def _sample(self, index: int, epoch: int) -> tuple[Tensor, Label]:
         worker = get_worker_info()
         self.reading[worker.id if worker is not None else 0] = index
+        # Before the source is read: one that draws (a caption of several) takes its seed from here too.
+        torch.default_generator.manual_seed(mixed_seed(self.order.seed, epoch, index))
         picture, label = self.source.read(index)
         image = to_tensor(picture, self.shape[0]) if isinstance(picture, Image.Image) else picture
-        torch.default_generator.manual_seed(mixed_seed(self.order.seed, epoch, index))
         image = self.transform(image)
         if tuple(image.shape) != self.shape:
             raise UserError(

@@ -8,8 +8,10 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,48 +57,75 @@ def load_index(shard: Path) -> ShardIndex:
     except OSError as error:
         raise UserError(f"shard {shard} cannot be read: {error.strerror}") from error
     stamp = (VERSION, state.st_size, state.st_mtime_ns)
-    places = (shard.with_name(shard.name + SUFFIX), _cache_place(shard))
-    for place in places:
-        index = _read(place, stamp)
-        if index is not None:
-            return index
+    places = (shard.with_name(shard.name + SUFFIX), cache_folder() / (digest(str(shard.resolve())) + SUFFIX))
+    index = kept_index(places, stamp)
+    if index is not None:
+        return index
     try:
         with shard.open("rb") as file:
-            index = _scan(shard, file, state.st_size)
+            index = scan(str(shard), file, state.st_size)
     except OSError as error:
         raise UserError(f"shard {shard} cannot be read: {error.strerror or error}") from error
-    for place in places:
-        if _write(place, index, stamp):
-            break
+    keep_index(places, index, stamp)
     return index
 
 
-def _cache_place(shard: Path) -> Path:
+def cache_folder() -> Path:
+    """The folder in the user's cache that holds what is kept of shards."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = hashlib.blake2b(str(shard.resolve()).encode(), digest_size=16).hexdigest()
-    return root / "triptych" / "shards" / (name + SUFFIX)
+    return root / "triptych" / "shards"
 
 
-def unpack(shard: Path) -> tuple[bytes, ShardIndex]:
+def digest(text: str) -> str:
+    """A short name for a long one."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def kept_index(places: Sequence[Path], stamp: tuple[int, ...]) -> ShardIndex | None:
+    """The index kept at the first of `places` that has one of this stamp."""
+    return next((index for place in places if (index := _read(place, stamp)) is not None), None)
+
+
+def keep_index(places: Sequence[Path], index: ShardIndex, stamp: tuple[int, ...]) -> None:
+    """Keep `index` at the first of `places` that can be written to."""
+    _ = any(_write(place, index, stamp) for place in places)
+
+
+def unpack(shard: Path, title: str | None = None) -> tuple[bytes, ShardIndex]:
     """The whole of a compressed shard, unpacked in memory, and its index.
+
+    Args:
+        shard: the file.
+        title: its name in messages, where it is not the file's.
 
     Raises:
         UserError: it is damaged, no tar, or larger than `LARGEST_UNPACKED` bytes.
     """
+    title = title or str(shard)
     try:
         with gzip.open(shard) as file:
             content = file.read(LARGEST_UNPACKED + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"shard {shard} cannot be unpacked ({error}): copy or build it again") from error
+        raise UserError(f"shard {title} cannot be unpacked ({error}): copy or build it again") from error
     if len(content) > LARGEST_UNPACKED:
         raise UserError(
-            f"shard {shard} is more than {LARGEST_UNPACKED >> 20} MiB unpacked; compressed shards are kept in memory, "
+            f"shard {title} is more than {LARGEST_UNPACKED >> 20} MiB unpacked; compressed shards are kept in memory, "
             "so unpack it first (gunzip), and it will be read at random from the disk"
         )
-    return content, _scan(shard, io.BytesIO(content), len(content))
+    return content, scan(title, io.BytesIO(content), len(content))
 
 
-def _scan(shard: Path, file: io.BufferedIOBase, total: int) -> ShardIndex:
+def scan(shard: str, file: Any, total: int) -> ShardIndex:
+    """Index of an open tar.
+
+    Args:
+        shard: its name, for messages.
+        file: what it is read from, at any place.
+        total: its bytes.
+
+    Raises:
+        UserError: no tar, or one that ends too early.
+    """
     keys: list[str] = []
     kinds: dict[str, int] = {}
     rows: list[tuple[int, int, int, int]] = []

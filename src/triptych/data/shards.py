@@ -5,18 +5,16 @@ Compressed shards (`.tar.gz`) are unpacked in memory: many tiny members take twi
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from triptych.data.decode import EXTENSIONS, decode_image
-from triptych.data.files import require_folder, suggest
-from triptych.data.shard_index import COMPRESSED, SUFFIX, ShardIndex, load_index, unpack
+from triptych.data.files import suggest
+from triptych.data.shard_store import LocalShards, gather
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 
@@ -58,67 +56,27 @@ class ShardSource:
     ) -> None:
         if "://" in root or root.startswith("pipe:"):
             raise UserError(f"data root {root!r} is not a local folder: copy the shards to a disk of this machine")
-        folder = require_folder(root, "shard folder")
-        self.paths = sorted(path for path in folder.glob(shards) if not path.name.endswith(SUFFIX))
-        if not self.paths:
-            tars = sorted(entry.name for entry in folder.glob("*.tar*") if not entry.name.endswith(SUFFIX))
-            raise UserError(f"no file in {folder.resolve()} matches {shards!r}{suggest(shards, tars)}")
+        self._store = LocalShards(root, shards)
+        self.paths = self._store.paths
         self.label = label
         self.multilabel = multilabel
         self.channels = channels
-        self._files: dict[int, int] = {}
-        self._process = os.getpid()
-        self._unpacked: dict[int, bytes] = {}
-        self._gather([self._index(shard) for shard in range(len(self.paths))])
+        self._samples = gather(self._store, (EXTENSIONS, [label if label in LABEL_FILES else "json"]))
+        kinds = {kind for index in self._store.indices for kind in index.kinds}
+        pickled = sorted(kind for kind in kinds if kind.rpartition(".")[2] in PICKLED)
+        if pickled:
+            log.info("members of kind %s are never opened: they can carry code", ", ".join(pickled))
         first = self._first_label()
-        self.classes = list(classes) if classes is not None else self._known_classes(folder)
+        self.classes = list(classes) if classes is not None else self._known_classes(self._store.folder)
         self._place = {name: index for index, name in enumerate(self.classes)}
         self._target(first)
 
-    def _index(self, shard: int) -> ShardIndex:
-        path = self.paths[shard]
-        if not path.name.endswith(COMPRESSED):
-            return load_index(path)
-        self._unpacked[shard], index = unpack(path)
-        return index
-
-    def _gather(self, indices: list[ShardIndex]) -> None:
-        """One row a sample over all shards: which tar, and where its image and its label lie."""
-        label_kind = self.label if self.label in LABEL_FILES else "json"
-        rows, keys, pickled = [], [], set[str]()
-        for shard, index in enumerate(indices):
-            pickled.update(kind for kind in index.kinds if kind.rpartition(".")[2] in PICKLED)
-            table = np.full((len(index.keys), 5), -1, dtype=np.int64)
-            table[:, 0] = shard
-            # Later assignments win, so the most usual image format is written last.
-            for kind in (*reversed(EXTENSIONS), label_kind):
-                if kind in index.kinds:
-                    members = np.flatnonzero(index.kind == index.kinds.index(kind))
-                    columns = slice(3, 5) if kind == label_kind else slice(1, 3)
-                    table[index.sample[members], columns] = np.stack((index.offset, index.size), axis=1)[members]
-            images = table[:, 1] >= 0
-            rows.append(table[images])
-            keys.append(index.keys[images])
-        self._table = np.concatenate(rows)
-        self._keys = keys
-        self._starts = np.cumsum([0, *map(len, keys)])
-        if pickled:
-            log.info("members of kind %s are never opened: they can carry code", ", ".join(sorted(pickled)))
-        if not len(self._table):
-            kinds = sorted({kind for index in indices for kind in index.kinds})
-            raise UserError(
-                f"no images in {len(self.paths)} shards such as {self.paths[0]}: members end in {kinds or 'nothing'}, "
-                f"images in {', '.join(EXTENSIONS)}"
-            )
-
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._samples.table)
 
     def name(self, index: int) -> str:
         """`shard.tar/key` of sample `index`."""
-        shard = int(self._table[index, 0])
-        key = self._keys[shard][index - self._starts[shard]].decode()
-        return f"{self.paths[shard]}/{key}"
+        return f"{self.paths[self._samples.member(index, 0)[0]]}/{self._samples.key(index)}"
 
     def read(self, index: int) -> tuple[Tensor, int | Tensor]:
         """Decoded image, uint8 `(channels, height, width)`, and label of sample `index`.
@@ -131,35 +89,17 @@ class ShardSource:
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image member of sample `index`; BadSample where the shard ends before."""
-        shard, offset, size = (int(entry) for entry in self._table[index, :3])
-        return self._bytes(shard, offset, size)
+        return self._store.read(*self._samples.member(index, 0))
 
     def target(self, index: int) -> int | Tensor:
         """Label of sample `index`; BadSample where it has none, UserError where it is none of `classes`."""
         return self._target(self._label_value(index))
 
-    def _bytes(self, shard: int, offset: int, size: int) -> bytes:
-        if shard in self._unpacked:
-            return self._unpacked[shard][offset : offset + size]
-        # Positions are given to each read, so a descriptor that a fork shares would do; but one that a worker opened
-        # is its own to close, and a copy in another process must not trust numbers that mean nothing there.
-        if self._process != os.getpid():
-            self._files, self._process = {}, os.getpid()
-        if shard not in self._files:
-            self._files[shard] = os.open(self.paths[shard], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        data = os.pread(self._files[shard], size, offset)
-        if len(data) != size:
-            raise BadSample(f"the shard ends after {len(data)} of its {size} bytes")
-        return data
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": {}}
-
     def _label_value(self, index: int) -> Any:
-        shard, _, _, offset, size = (int(entry) for entry in self._table[index])
+        shard, offset, size = self._samples.member(index, 1)
         if offset < 0:
             raise BadSample(f"no member .{self.label if self.label in LABEL_FILES else 'json'} beside the image")
-        data = self._bytes(shard, offset, size)
+        data = self._store.read(shard, offset, size)
         try:
             text = data.decode("utf-8")
             if self.label == "txt":

@@ -79,9 +79,11 @@ def with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
     Raises:
         UserError: the source needs a folder, and there is none.
     """
+    if getattr(factory, "keywords", {}).get("root") is not None:
+        return factory  # it names its own
     if root is not None:
         return partial(factory, root=root)
-    parameter = inspect.signature(factory).parameters.get("root")
+    parameter = inspect.signature(getattr(factory, "func", factory)).parameters.get("root")
     if parameter is not None and parameter.default is parameter.empty:
         raise UserError("data.root is not set: give the folder of the data, data.root=FOLDER")
     return factory

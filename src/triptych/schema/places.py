@@ -1,12 +1,14 @@
 """Which dataclasses can stand at which place (dotted key) of a configuration."""
 
+import re
 from typing import Any
 
-from triptych.schema import data, finetune, model, objective, optim, run
+from triptych.schema import data, finetune, model, objective, optim, pairs, run
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     **run.PLACES,
     **data.PLACES,
+    **pairs.PLACES,
     **model.PLACES,
     **objective.PLACES,
     **optim.PLACES,
@@ -14,8 +16,17 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
 }
 
 
+_NAMED = (
+    (re.compile(r"data\.(validation|train\.sources)\.[^.]+\.caption"), pairs.CAPTIONS),
+    (re.compile(r"data\.validation\.[^.]+"), (*data.SOURCES, *pairs.SINGLE)),
+    (re.compile(r"data\.train\.sources\.[^.]+"), pairs.SINGLE),
+)
+"""Places of parts that have names of the user's choice: validation sets, and sources of a mixture."""
+
+
 def kinds_at(place: str) -> tuple[type[Any], ...]:
-    """The dataclasses that can stand at a place; the validation sets of `data` have names of the user's choice."""
-    if place.startswith("data.validation."):
-        return data.SOURCES
+    """The dataclasses that can stand at a place."""
+    for pattern, kinds in _NAMED:
+        if pattern.fullmatch(place):
+            return kinds
     return PLACES.get(place, ())
