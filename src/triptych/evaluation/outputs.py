@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,19 @@ def write_predictions(
     columns = ["set", "index", "name", "label", "prediction", "confidence", "loss"]
     columns += [f"p({name})" for name in classes] if probabilities else []
     rows = (row for name, each in scores.items() for row in _rows(name, each, name_of[name], probabilities))
+    write_table(run.path / "predictions", columns, rows, parquet)
+
+
+def write_table(path: Path, columns: list[str], rows: Iterable[Sequence[Any]], parquet: bool) -> None:
+    """Rows as `path` with the ending `.csv` or `.parquet`."""
     if parquet:
-        _write_parquet(run.path / "predictions.parquet", columns, rows)
+        _write_parquet(path.with_suffix(".parquet"), columns, rows)
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    write_atomic(run.path / "predictions.csv", text.getvalue())
+    write_atomic(path.with_suffix(".csv"), text.getvalue())
 
 
 def draw_all(
@@ -175,7 +180,7 @@ def _rows(name: str, scores: SetScores, name_of: NameOf, probabilities: bool) ->
         yield [name, prediction.index, name_of(prediction.index), *told, *every]
 
 
-def _write_parquet(path: Path, columns: list[str], rows: Iterator[list[Any]]) -> None:
+def _write_parquet(path: Path, columns: list[str], rows: Iterable[Sequence[Any]]) -> None:
     import pyarrow
     from pyarrow import parquet
 
