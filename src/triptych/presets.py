@@ -13,6 +13,7 @@ from triptych.schema import register
 from triptych.schema.check import check
 from triptych.schema.model import takes_channels
 from triptych.schema.option import near
+from triptych.tokens import fill_vocabulary
 
 _DEFAULTS = {"num_classes": 1000, "channels": 3}
 
@@ -46,8 +47,12 @@ def create(
         raise UserError(messages.explain(error, "train", words)) from error
     assert isinstance(model, dict)
     model = {str(key): value for key, value in model.items()}
+    if "num_classes" not in model and num_classes is not None:
+        raise UserError(f"{preset} is a contrastive model, which has no head; leave num_classes out")
     for place, key, given in ((model, "num_classes", num_classes), (takes_channels(model), "channels", channels)):
-        place[key] = given if given is not None else place[key] or _DEFAULTS[key]
+        if key in place:
+            place[key] = given if given is not None else place[key] or _DEFAULTS[key]
+    fill_vocabulary(model)
     built = build(model)
     built.config = {"model": model}
     return built

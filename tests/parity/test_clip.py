@@ -70,7 +70,7 @@ def vit_wee_patch8_siglip_32(pretrained: bool = False, **given: Any) -> VisionTr
     }  # fmt: skip
     own = {key: given[key] for key in ("num_classes", "global_pool", "img_size") if key in given}
     model = VisionTransformer(**{**settings, **own})
-    model.pretrained_cfg = {"input_size": (3, 32, 32)}
+    model.pretrained_cfg = model.default_cfg = {"input_size": (3, 32, 32)}
     return model
 
 

@@ -39,7 +39,10 @@ class Probe:
 
 
 def fit_probe(
-    features: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"], num_classes: int, strength: float,
+    features: Float[Tensor, "samples dim"],
+    labels: Int[Tensor, " samples"],
+    num_classes: int,
+    strength: float,
     start: Probe | None = None,
 ) -> Probe:
     """Logistic regression: the least mean cross-entropy plus ``strength / 2`` times the squared weights, without the
@@ -78,8 +81,8 @@ def linear_probe(
 ) -> Probe:
     """A probe whose penalty is chosen on an inner split of the given samples, then fitted on all of them.
 
-    A fifth of each class (one sample at least, none of a class that has a single one) is held back for the choice, drawn
-    by `seed`; of equal accuracies the stronger penalty wins. Where no class has two samples there is nothing to choose
+    A fifth of each class (one sample at least, none of a class that has a single one) is held back for the choice,
+    drawn by `seed`; of equal accuracies the stronger penalty wins. Where no class has two samples there is nothing to choose
     by, and the strongest is taken, which tells samples by the mean of their class.
     """
     held = _held_back(labels.cpu().numpy(), seed)

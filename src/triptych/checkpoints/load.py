@@ -100,9 +100,9 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
     config = read_config(folder)
     if not isinstance(config.get("model"), dict):
         raise UserError(f"{folder} does not say which model it holds: its config.json has no 'model'")
-    tower = config["model"].get("tower")
-    if isinstance(tower, dict) and tower.get("pretrained"):
-        tower["pretrained"] = False  # its weights are here; nothing is fetched to be overwritten
+    for tower in (config["model"].get("tower"), *(config["model"].get("towers") or {}).values()):
+        if isinstance(tower, dict) and tower.get("pretrained"):
+            tower["pretrained"] = False  # its weights are here; nothing is fetched to be overwritten
     built = build(config["model"], (*MODEL_PACKAGES, *allow))
     if not isinstance(built, nn.Module):
         raise UserError(f"the config.json of {folder} describes a {type(built).__name__}, not a model")
@@ -134,6 +134,8 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
             raise UserError(
                 f"the preprocess in the config.json of {folder} is not one of this version: {error}"
             ) from error
+    if num_classes is not None and not hasattr(model, "reset_head"):
+        raise UserError(f"{folder} holds a {type(model).__name__}, which has no head; leave num_classes out")
     if num_classes is not None and num_classes != model.num_classes:
         model.reset_head(num_classes)
         config["model"]["num_classes"] = num_classes

@@ -114,7 +114,7 @@ def _now() -> str:
 
 
 def data_config(data: Settings, preprocess: Preprocess) -> Settings:
-    """The settings of the data with the preprocessing that was used, and without those that evaluation does not read."""
+    """The settings of the data with the preprocessing that was used, without those that evaluation does not read."""
     used = data | {
         "image_size": list(preprocess.image_size), "mean": list(preprocess.mean), "std": list(preprocess.std),
     }  # fmt: skip

@@ -43,14 +43,17 @@ def embed_texts(model: Contrastive, texts: list[str], device: torch.device) -> F
 
 
 def similarity_logits(
-    model: Contrastive, images: Float[Tensor, "images dim"], classes: Float[Tensor, "classes dim"]
+    images: Float[Tensor, "images dim"],
+    classes: Float[Tensor, "classes dim"],
+    logit_scale: Float[Tensor, ""],
+    logit_bias: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, "images classes"]:
-    """What the model says of embeddings of unit length: their products times ``exp(logit_scale)``, plus the bias where
-    it has one; in float32 at least, also under autocast.
+    """What a contrastive model says of embeddings of unit length: their products times ``exp(logit_scale)``, plus the
+    bias where it has one; under autocast, too, in the type of the embeddings.
     """
     with torch.autocast(images.device.type, enabled=False):
-        logits = model.logit_scale.exp() * (images @ classes.T)
-        return logits if model.logit_bias is None else logits + model.logit_bias
+        logits = logit_scale.exp() * (images @ classes.T)
+        return logits if logit_bias is None else logits + logit_bias
 
 
 class ZeroShotClassifier(nn.Module):
@@ -73,4 +76,5 @@ class ZeroShotClassifier(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Logits."""
-        return similarity_logits(self.model, self.model.embed("image", images), self.get_buffer("classes"))
+        embedded = self.model.embed("image", images)
+        return similarity_logits(embedded, self.get_buffer("classes"), self.model.logit_scale, self.model.logit_bias)

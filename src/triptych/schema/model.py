@@ -142,6 +142,15 @@ class AttentionPool(Part):
 
 
 @dataclass
+class LastTokenPool(Part):
+    """The embedding is the last real token, such as the end token of a text (CLIP)."""
+
+    _target_: str = "triptych.nn.pool.LastTokenPool"
+    _partial_: bool = True
+    norm_after: bool = option("normalise the pooled token instead of all tokens", default=False)
+
+
+@dataclass
 class Patch(Part):
     """Images to patches to tokens."""
 
@@ -199,6 +208,10 @@ class VisionTower(Part):
     )
     patch_dropout: float = option("share of patches left out in training", default=0.0, range=_RATE)
     init: Part = field(default_factory=Part)
+    input_norm: Part | None = option(
+        "normalisation of what enters the first block, such as the norm of choice, as CLIP has it; null for none",
+        default=None,
+    )
 
 
 @dataclass
@@ -252,15 +265,16 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
     "model.tower.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
     "model.tower.feedforward.inner_norm": (LayerNorm, RmsNorm),
     "model.tower.norm": (LayerNorm, RmsNorm),
+    "model.tower.input_norm": (LayerNorm, RmsNorm),
     "model.tower.position": POSITIONS,
     "model.tower.init": (Glorot, SmallNormal),
     "model.tower.position.coordinates": COORDINATES,
-    "model.tower.pool": (ClassTokenPool, MeanPool, ClassMeanPool, DistilledPool, AttentionPool),
+    "model.tower.pool": (ClassTokenPool, MeanPool, ClassMeanPool, DistilledPool, AttentionPool, LastTokenPool),
     "model.tower.pool.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
 }
 
 
 def takes_channels(model: dict[str, Any]) -> dict[str, Any]:
     """The part of a plain model configuration whose `channels` says how many colour channels the images have."""
-    tower = model.get("tower", {})
+    tower = model["towers"].get("image", {}) if "towers" in model else model.get("tower", {})
     return tower.get("patch", tower)

@@ -3,13 +3,14 @@
 import re
 from typing import Any
 
-from triptych.schema import data, finetune, model, objective, optim, pairs, run
+from triptych.schema import contrastive, data, finetune, model, objective, optim, pairs, run
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     **run.PLACES,
     **data.PLACES,
     **pairs.PLACES,
     **model.PLACES,
+    **contrastive.PLACES,
     **objective.PLACES,
     **optim.PLACES,
     **finetune.PLACES,

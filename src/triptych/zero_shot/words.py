@@ -22,8 +22,8 @@ def class_sets() -> list[str]:
 
 
 def templates_of(given: str) -> list[str]:
-    """The templates that `given` names: parts divided by `|`, each a template with `{}`, a set, or a file with a template
-    a line. Each template counts once.
+    """The templates that `given` names: parts divided by `|`, each a template with `{}`, a set, or a file with a
+    template a line. Each template counts once.
 
     Raises:
         UserError: no such set or file, or a template without `{}`.
@@ -109,13 +109,13 @@ class ClassFile:
         self.mapping: dict[str, str] | None = None
         self.names = lines
         if tabbed:
-            pairs = [tuple(map(str.strip, line.split("\t", 1))) for line in lines]
-            keys = [key for key, _ in pairs]
+            pairs = [line.split("\t", 1) for line in lines]
+            keys = [key.strip() for key, _ in pairs]
             twice = next((key for key in keys if keys.count(key) > 1), None)
             if twice is not None:
                 raise UserError(f"classes={given} names the class {twice!r} twice")
-            self.mapping = dict(pairs)
-            self.names = [name for _, name in pairs]
+            self.names = [name.strip() for _, name in pairs]
+            self.mapping = dict(zip(keys, self.names, strict=True))
 
     def fit(self, classes: list[str], name: str) -> tuple[list[str], list[int]]:
         """The names to choose from, and the place of each of a data set's `classes` among them.
@@ -145,7 +145,7 @@ class ClassFile:
             )
         raise UserError(
             f"classes={self.given} names {len(self.names)} classes, and the set {name!r} has {len(classes)} (the first "
-            f"is {classes[0]!r}): give as many names in the order of its classes, its own names, or CLASS<tab>NAME a line"
+            f"is {classes[0]!r}): give as many in the order of its classes, its own names, or CLASS<tab>NAME a line"
         )
 
     def _place(self, name: str) -> int | None:
