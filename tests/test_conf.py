@@ -13,13 +13,15 @@ import triptych
 from triptych.build import build
 from triptych.command import groups, messages
 from triptych.data.module import ImageData
+from triptych.models.contrastive import Contrastive
 from triptych.schema import register
 from triptych.schema.check import check
 from triptych.schema.model import takes_channels
 from triptych.strategies import Full
 
 ALL = [f"{group}={choice}" for group in groups.groups() for choice in groups.choices(group)]
-CHOICES = [choice for choice in ALL if choice.split("=")[0] in groups.of_task("train")]
+CONTRASTIVE = [choice for choice in ALL if choice.startswith(("model=clip_", "model=siglip_", "model/tokenizer="))]
+CHOICES = [choice for choice in ALL if choice.split("=")[0] in groups.of_task("train") and choice not in CONTRASTIVE]
 STRATEGIES = [f"strategy={choice}" for choice in groups.choices("strategy")]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
 PLACES = {"data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file"}
@@ -61,6 +63,26 @@ def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
         assert settings[part] is None or build(settings[part]) is not None
 
 
+@pytest.mark.parametrize("choice", [choice for choice in CONTRASTIVE if choice.startswith("model=")])
+def test_contrastive_preset_builds(choice: str) -> None:
+    with torch.device("meta"):
+        model = triptych.create(choice.removeprefix("model="))
+    assert isinstance(model, Contrastive)
+    assert model.modalities == ("image", "text")
+    tokenizer, text = model.tokenizer, model.towers["text"]
+    if tokenizer is not None:
+        assert (tokenizer.vocab_size, tokenizer.context_length) == (text.vocab_size, text.context_length)
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CONTRASTIVE if not choice.startswith("model=")])
+def test_tokenizer_composes(choice: str) -> None:
+    register()
+    given = {"folder": ["model.tokenizer.folder=x"], "sentencepiece": ["model.tokenizer.path=x"]}
+    config = messages.compose_plain("train", ["model=clip_nano", choice, *given.get(choice.split("=")[1], [])])
+    check(config.model)
+    OmegaConf.to_container(config.model, resolve=True, throw_on_missing=True)
+
+
 @pytest.mark.parametrize("choice", STRATEGIES)
 def test_strategy_composes_and_builds(choice: str) -> None:
     words = [choice, "data=emoji", *(["strategy.blocks=1"] if choice == "strategy=freeze" else [])]
@@ -71,7 +93,7 @@ def test_strategy_composes_and_builds(choice: str) -> None:
 
 
 def test_every_choice_is_of_a_task() -> None:
-    assert set(ALL) == {*CHOICES, *STRATEGIES}
+    assert set(ALL) == {*CHOICES, *CONTRASTIVE, *STRATEGIES}
 
 
 def test_every_yaml_belongs_to_a_choice() -> None:
@@ -91,7 +113,10 @@ def test_every_choice_says_what_it_is(choice: str) -> None:
 OWN_SIZES = ("timm", "vit_nano_patch16_64", "vit_pico_patch4_28")
 
 
-@pytest.mark.parametrize("preset", [name for name in groups.choices("model") if name not in OWN_SIZES])
+@pytest.mark.parametrize(
+    "preset",
+    [name for name in groups.choices("model") if name not in OWN_SIZES and f"model={name}" not in CONTRASTIVE],
+)
 def test_preset_has_the_parameters_of_the_model_it_is_named_after(preset: str) -> None:
     model = compose([f"model={preset}"])["model"]
     model["num_classes"], takes_channels(model)["channels"] = 1000, 3
@@ -101,7 +126,9 @@ def test_preset_has_the_parameters_of_the_model_it_is_named_after(preset: str) -
 
 
 def test_presets_have_the_published_sizes() -> None:
-    """Parameters with 1000 classes, in millions (Dosovitskiy et al., 2020; Touvron et al., 2020; Fang et al., 2023)."""
+    """Parameters with 1000 classes, in millions (Dosovitskiy et al., 2020; Touvron et al., 2020; Fang et al., 2023).
+    Those of CLIP and SigLIP (Radford et al., 2021; Zhai et al., 2023) to the last one.
+    """
     sizes = {
         "vit_tiny_patch16_224": 5.7, "vit_small_patch16_224": 22.1, "vit_base_patch16_224": 86.6,
         "vit_large_patch16_224": 304.3, "deit_tiny_distilled_patch16_224": 5.9, "eva02_tiny_patch14_336": 5.8,
@@ -113,3 +140,10 @@ def test_presets_have_the_published_sizes() -> None:
         with torch.device("meta"):
             count = sum(parameter.numel() for parameter in build(model).parameters())
         assert round(count / 1e6, 1) == millions
+    pairs = {
+        "clip_vit_base_patch32_224": 151_277_313, "clip_vit_base_patch16_224": 149_620_737,
+        "clip_vit_large_patch14_224": 427_616_513, "siglip_vit_base_patch16_224": 203_155_970,
+    }  # fmt: skip
+    for name, parameters in pairs.items():
+        with torch.device("meta"):
+            assert sum(parameter.numel() for parameter in triptych.create(name).parameters()) == parameters

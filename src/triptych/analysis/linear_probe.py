@@ -82,8 +82,8 @@ def linear_probe(
     """A probe whose penalty is chosen on an inner split of the given samples, then fitted on all of them.
 
     A fifth of each class (one sample at least, none of a class that has a single one) is held back for the choice,
-    drawn by `seed`; of equal accuracies the stronger penalty wins. Where no class has two samples there is nothing to choose
-    by, and the strongest is taken, which tells samples by the mean of their class.
+    drawn by `seed`; of equal accuracies the stronger penalty wins. Where no class has two samples there is
+    nothing to choose by, and the strongest is taken, which tells samples by the mean of their class.
     """
     held = _held_back(labels.cpu().numpy(), seed)
     if not held.any():

@@ -112,13 +112,13 @@ def read_folder(folder: str | Path, context_length: int | None = None, clean: st
 
 
 def pack(content: bytes) -> str:
-    """Bytes as a short text."""
-    return base64.b85encode(zlib.compress(content, 9)).decode()
+    """Bytes as a short text, without characters that mean something in a configuration."""
+    return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
 def unpack(text: str) -> bytes:
     """The inverse of `pack`."""
-    return zlib.decompress(base64.b85decode(text))
+    return zlib.decompress(base64.b64decode(text, validate=True))
 
 
 def _id(backend: Backend, token: Any) -> int | None:

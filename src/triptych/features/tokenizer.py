@@ -49,7 +49,8 @@ class Tokenizer(Protocol):
 
 def rows_of(sequences: Iterable[Sequence[int]], context_length: int, pad: int, end: int | None) -> Tokens:
     """Rows of ``context_length`` ids, padded by ``pad``; a longer sequence is cut, and ends with ``end`` all the same
-    (None: it is simply cut).
+    (None: it is simply cut). A text ends with its first ``end``, also where the text itself spells one, for there CLIP
+    reads it.
     """
     cut = []
     for ids in sequences:
@@ -60,4 +61,6 @@ def rows_of(sequences: Iterable[Sequence[int]], context_length: int, pad: int, e
     rows = np.full((len(cut), context_length), pad, np.int64)
     flat = np.fromiter((i for ids in cut for i in ids), np.int64, int(lengths.sum()))
     rows[np.arange(context_length) < lengths[:, None]] = flat
+    if end is not None:
+        lengths = (rows == end).argmax(1) + 1
     return Tokens(torch.from_numpy(rows), torch.from_numpy(lengths))

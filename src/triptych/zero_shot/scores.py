@@ -43,9 +43,9 @@ class RetrievalScores:
         images = len(self.image_to_text.above)
         found: dict[str, Statistic] = {}
         for k in RECALL_AT:
-            found[f"image_to_text_recall_{k}"] = statistics.mean_of(self.image_to_text.recall(k))
+            found[f"image_to_text_recall_at_{k}"] = statistics.mean_of(self.image_to_text.recall(k))
         for k in RECALL_AT:
-            found[f"text_to_image_recall_{k}"] = _mean_of_texts(
+            found[f"text_to_image_recall_at_{k}"] = _mean_of_texts(
                 self.text_to_image.recall(k), self.image_of_text, images
             )
         measured = bootstrap(found, images, self.rules.resamples, self.rules.seed)
