@@ -43,7 +43,8 @@ class PairsData(ImageData):
         validation: makes a validation source, or names with a factory each. Their concepts are numbered by themselves.
         augment: transform of training images.
         evaluate: transform of validation images.
-        tokenizer: turns captions to ids, or makes one that does for the training captions.
+        tokenizer: turns captions to ids, or makes one that does for the training captions. None: the model's own,
+            which is set as `tokenizer` before `setup`.
         batch_size: global: samples of one optimizer step, over all ranks and micro-batches.
         image_size: of the transforms' results: one number, or height and width.
         mean: of each channel, of pixels scaled to 0..1; the objective normalises with it on the device.
@@ -68,7 +69,7 @@ class PairsData(ImageData):
         validation: SourceFactory | Mapping[str, SourceFactory],
         augment: Transform,
         evaluate: Transform,
-        tokenizer: Tokenizer | TokenizerMaker,
+        tokenizer: Tokenizer | TokenizerMaker | None,
         batch_size: int,
         image_size: int | Sequence[int],
         mean: Sequence[float | int],
@@ -89,12 +90,29 @@ class PairsData(ImageData):
         self.samples = samples
         self.distinct = distinct
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
-        """Turns captions to ids."""
-        if isinstance(self._tokenizer, Tokenizer):
-            return self._tokenizer
-        return self._tokenizer(corpus_of(self._train_pairs))
+        """Turns captions to ids; made of the training captions when first asked for, where it is one of those.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self._tokenizer is None:
+            raise UserError(
+                "nothing says how captions become tokens: choose a model with a tokenizer, or data/tokenizer=words"
+            )
+        if not isinstance(self._tokenizer, Tokenizer):
+            self._tokenizer = self._tokenizer(corpus_of(self._train_pairs))
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """The data bring their own, and do not wait for the model's."""
+        return self._tokenizer is not None
 
     @cached_property
     def train_source(self) -> Captioned:

@@ -74,16 +74,19 @@ SourceFactory = Callable[..., Source]
 
 
 def with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
-    """A source's factory that is given the folder of the data, where there is one.
+    """A source's factory that is given the folder of the data, where there is one and it names none of its own.
 
     Raises:
         UserError: the source needs a folder, and there is none.
     """
-    if getattr(factory, "keywords", {}).get("root") is not None:
-        return factory  # it names its own
+    if isinstance(factory, partial) and "root" in factory.keywords:
+        if factory.keywords["root"] is not None:
+            return factory  # it names its own
+        rest = {name: value for name, value in factory.keywords.items() if name != "root"}
+        factory = partial(factory.func, *factory.args, **rest)
     if root is not None:
         return partial(factory, root=root)
-    parameter = inspect.signature(getattr(factory, "func", factory)).parameters.get("root")
+    parameter = inspect.signature(factory).parameters.get("root")
     if parameter is not None and parameter.default is parameter.empty:
         raise UserError("data.root is not set: give the folder of the data, data.root=FOLDER")
     return factory

@@ -1,6 +1,7 @@
 """Pictures with captions, for contrastive training."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from triptych.schema import data
 from triptych.schema.data import Images
@@ -20,7 +21,7 @@ class ShardPairs(Part):
     _partial_: bool = True
     root: str | None = option("folder or URL (s3://, https://, hf://) of the shards; null: data.root", default=None)
     shards: str = option("pattern of the tars' names, such as train-*.tar or {0000..0099}.tar", default="*.tar")
-    caption: Part = field(default_factory=Part)
+    caption: Any = None  # a part, or one that is named elsewhere: ${data.train.caption}
     concept: str | None = option(f"field of the json member {_CONCEPT}", default=None)
     channels: int = option("3 for RGB, 1 for grey", default=3, range=_CHANNELS)
     shards_at_once: int = option(
@@ -46,7 +47,7 @@ class TablePairs(Part):
         "folder that relative paths of pictures start from; null: data.root, or else the folder of the table",
         default=None,
     )
-    caption: Part = field(default_factory=Part)
+    caption: Any = None  # a part, or one that is named elsewhere: ${data.train.caption}
     image: str | None = option("column of the pictures; null: the only one that can be", default=None)
     concept: str | None = option(f"column {_CONCEPT}", default=None)
     split: str = option("which part to read", default="train", range=_SPLITS)
@@ -73,7 +74,7 @@ class DatasetPairs(Part):
         "name of a set on the hub, in place of data.root; fetched where it is not in the library's cache", default=None
     )
     subset: str | None = option("configuration of the set, where it has several", default=None)
-    caption: Part = field(default_factory=Part)
+    caption: Any = None  # a part, or one that is named elsewhere: ${data.train.caption}
     image: str | None = option("column of the pictures; null: the only one with the feature Image", default=None)
     concept: str | None = option(f"column {_CONCEPT}", default=None)
     split: str = option("which part to read", default="train", range=_SPLITS)
@@ -121,13 +122,29 @@ class ComposedCaption(Part):
     plain: list[str] = option("fields whose hyphens become spaces", default=[])
 
 
+_CONTEXT = "tokens of a caption, start and end included; longer ones are cut and keep their end"
+_CLEANINGS = Range(choices=("none", "whitespace", "lower", "canonical"))
+_CLEAN = "what is made of a caption first; canonical is lower case without punctuation"
+
+
+@dataclass
+class WordsOfCaptions(Part):
+    """A token for each word of the training captions: for small sets of plain captions."""
+
+    _target_: str = "triptych.data.vocabulary.WordsOfCaptions"
+    context_length: int = option(_CONTEXT, default=32, range=Range(least=2))
+    clean: str = option(_CLEAN, default="lower", range=_CLEANINGS)
+    least: int = option("times that a word must occur to have a token", default=1, range=Range(least=1))
+    most: int | None = option("words, the most frequent ones; null: all", default=None, range=Range(least=1))
+
+
 @dataclass
 class Pairs(Images):
     """Pictures and captions for training and validation."""
 
     _target_: str = "triptych.data.pairs.PairsData"
     root: str | None = option("folder or URL of the data", default=None)
-    tokenizer: Part = field(default_factory=Part)
+    tokenizer: Part | None = None
     samples: int | None = option(
         "samples of an epoch; null: as many as the training data have", default=None, range=Range(least=1)
     )
@@ -143,4 +160,5 @@ PLACES = {
     "data": (*data.PLACES["data"], Pairs),
     "data.train": (*data.PLACES["data.train"], *SINGLE, Mixture),
     "data.train.caption": CAPTIONS,
+    "data.tokenizer": (WordsOfCaptions,),
 }
