@@ -21,12 +21,14 @@ class Guesses:
     Args:
         index: its number in the data set.
         true: its class.
+        rank: place of that class among all, from 1.
         names: classes, the most probable first.
         probabilities: of these.
     """
 
     index: int
     true: str
+    rank: int
     names: Sequence[str]
     probabilities: Sequence[float]
 
@@ -40,11 +42,15 @@ def draw_guesses(guesses: Sequence[Guesses], image_of: ImageOf, path: Path, titl
     figure = style.new_figure(columns * 3.5, rows * 1.75 + 0.45)
     figure.suptitle(title, x=0.01, ha="left", fontsize=style.TITLE, fontweight="bold", color=style.INK)
     grid = figure.add_gridspec(rows, 2 * columns, width_ratios=[1, 1.25] * columns)
-    for place, each in enumerate(guesses):
-        row, column = divmod(place, columns)
+    for number, each in enumerate(guesses):
+        row, column = divmod(number, columns)
         picture = figure.add_subplot(grid[row, 2 * column])
         show_image(picture, image_of(each.index))
-        picture.set_xlabel(style.short(each.true, _LONGEST), fontsize=7.5, color=style.MUTED, parse_math=False)
+        for side in picture.spines.values():
+            side.set_color(style.RULE)
+        place = "" if each.rank <= len(each.names) else f", rank {each.rank:,}"
+        name = style.short(each.true, _LONGEST)
+        picture.set_xlabel(f"{name}{place}", fontsize=7.5, color=style.MUTED, parse_math=False)
         _draw_bars(figure.add_subplot(grid[row, 2 * column + 1]), each)
     style.save(figure, path)
     return True

@@ -144,23 +144,23 @@ class Measurement:
 
     def _retrieve(self, name: str, source: Source, said: Said) -> RetrievalScores | None:
         assert isinstance(source, PairSource)
-        texts, image_of_text, readable = [], [], []
+        captions: dict[tuple[int, str], int] = {}  # of a concept, and the first image that it is of
+        readable = []
         for row, index in enumerate(said.indices.tolist()):
             try:
-                captions = source.captions(index)
+                found = source.captions(index)
             except BadSample:
                 continue
-            image_of_text += [len(readable)] * len(captions)
+            for text in found:
+                captions.setdefault((int(source.ids[index]), text), len(readable))
             readable.append(row)
-            texts += captions
-        if not texts:
+        if not captions:
             raise UserError(f"no sample of the set {name!r} has both an image that can be read and a caption")
+        place = np.array(list(captions.values()), dtype=np.int64)
         groups = source.ids[said.indices[readable]]
-        place = np.array(image_of_text, dtype=np.int64)
-        search = Retrieval(
-            torch.from_numpy(said.logits[readable]), self._text.texts(texts), groups, groups[place],
-            "cpu" if self.device.type == "mps" else self.device,
-        )  # fmt: skip
+        texts = self._text.texts([text for _, text in captions])
+        device = "cpu" if self.device.type == "mps" else self.device  # mps has no float64
+        search = Retrieval(torch.from_numpy(said.logits[readable]), texts, groups, groups[place], device)
         parts = self.ranks.gather(lambda: search.count(self.ranks.rank, self.ranks.world_size))
         if not self.ranks.first:
             return None

@@ -85,15 +85,12 @@ def _set_numbers(result: SetResult) -> dict[str, Any]:
 
 
 def _rows(name: str, scores: SetScores, result: SetResult, top: int) -> Iterator[list[Any]]:
-    said = scores.said
-    own = said.logits[np.arange(len(said.labels)), said.labels]
-    ranks = (said.logits > own[:, None]).sum(axis=1) + 1
-    for row, index in enumerate(said.indices.tolist()):
+    for row, index in enumerate(scores.said.indices.tolist()):
         guesses = _guesses(scores, row, top)
         pairs = zip(guesses.names, guesses.probabilities, strict=True)
         cells = [cell for pair in pairs for cell in pair]
         blank = [None] * (2 * top - len(cells))
-        yield [name, index, result.source.name(index), guesses.true, int(ranks[row]), *cells, *blank]
+        yield [name, index, result.source.name(index), guesses.true, guesses.rank, *cells, *blank]
 
 
 def _guesses(scores: SetScores, row: int, top: int) -> Guesses:
@@ -101,7 +98,8 @@ def _guesses(scores: SetScores, row: int, top: int) -> Guesses:
     best = np.argsort(-scores.said.logits[row], kind="stable")[:top]
     names = [scores.classes[place] for place in best]
     true = scores.classes[int(scores.said.labels[row])]
-    return Guesses(int(scores.said.indices[row]), true, names, scores.probabilities[row, best].tolist())
+    index, rank = int(scores.said.indices[row]), int(scores.ranks[row])
+    return Guesses(index, true, rank, names, scores.probabilities[row, best].tolist())
 
 
 def _pictures(
