@@ -63,6 +63,19 @@ def _draw(
 
 
 def _draw_cell(axes: Axes, image: UInt8[Tensor, "channels height width"], prediction: Prediction) -> None:
+    show_image(axes, image)
+    for side in axes.spines.values():
+        side.set(color=style.RULE if prediction.right else style.VERMILLION, linewidth=0.8 if prediction.right else 3)
+    said = f"{style.short(prediction.predicted, _LONGEST)} {prediction.confidence:.0%}"
+    if prediction.right:
+        axes.set_xlabel(said + "\n", fontsize=7.5, color=style.MUTED, parse_math=False, linespacing=1.3)
+    else:
+        text = f"✗ {said}\nis {style.short(prediction.true, _LONGEST)}"
+        axes.set_xlabel(text, fontsize=7.5, color=style.VERMILLION, parse_math=False, linespacing=1.3)
+
+
+def show_image(axes: Axes, image: UInt8[Tensor, "channels height width"]) -> None:
+    """An image alone: no ticks, its pixels as they are where they are few."""
     pixels = image.permute(1, 2, 0).numpy()
     # A few pixels stay squares; a large image is thinned without flicker.
     smooth = "nearest" if max(pixels.shape[:2]) <= 96 else "antialiased"
@@ -72,11 +85,3 @@ def _draw_cell(axes: Axes, image: UInt8[Tensor, "channels height width"], predic
         axes.imshow(pixels[..., :3], interpolation=smooth)
     axes.set_xticks([])
     axes.set_yticks([])
-    for side in axes.spines.values():
-        side.set(color=style.RULE if prediction.right else style.VERMILLION, linewidth=0.8 if prediction.right else 3)
-    said = f"{style.short(prediction.predicted, _LONGEST)} {prediction.confidence:.0%}"
-    if prediction.right:
-        axes.set_xlabel(said + "\n", fontsize=7.5, color=style.MUTED, parse_math=False, linespacing=1.3)
-    else:
-        text = f"✗ {said}\nis {style.short(prediction.true, _LONGEST)}"
-        axes.set_xlabel(text, fontsize=7.5, color=style.VERMILLION, parse_math=False, linespacing=1.3)

@@ -54,9 +54,16 @@ def set_aside(overrides: list[str]) -> tuple[list[str], list[str]]:
 def fill(config: DictConfig, changes: list[str]) -> None:
     """Puts the data of the checkpoint's run, changed by `changes`, where the configuration names no data.
 
+    A task that is asked about an image needs none.
+
     Raises:
         UserError: the checkpoint is no run's, or a change does not fit.
     """
+    if "image" in config and config.image is not None:
+        if config.data is not None or changes:
+            given = changes[0] if changes else "data=..."
+            raise UserError(f"image={config.image} and {given} ask about different images: leave one of them out")
+        return
     if config.data is None:
         path = Path(config.checkpoint.path)
         run = RunDirectory.holding(path) if path.exists() else RunDirectory.open(path)

@@ -38,9 +38,7 @@ def load_given(checkpoint: dict[str, Any], allow: tuple[str, ...] = ()) -> Given
     Raises:
         UserError: what `triptych.load` raises; a model that is no classifier of images; names that do not fit it.
     """
-    path = Path(checkpoint["path"])
-    if is_run(path) or is_checkpoint(path) or (path.is_symlink() and path.name in (BEST, LAST)):
-        path = find_checkpoint(path, prefer=(BEST, LAST))
+    path = checkpoint_at(Path(checkpoint["path"]))
     model = load(path, weights=checkpoint["weights"], allow=allow)
     preprocess, outputs = getattr(model, "preprocess", None), getattr(model, "num_classes", None)
     if not isinstance(preprocess, Preprocess) or not isinstance(outputs, int):
@@ -53,6 +51,17 @@ def load_given(checkpoint: dict[str, Any], allow: tuple[str, ...] = ()) -> Given
         source = checkpoint["classes"] or path
         raise UserError(f"{source} names {len(classes)} classes, and the model in {path} has {outputs} outputs")
     return GivenModel(model, path, classes, config.get("multi_label"), preprocess)
+
+
+def checkpoint_at(path: Path) -> Path:
+    """The checkpoint folder that a path of ours means, the best one of a run; any other path as it is.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    if is_run(path) or is_checkpoint(path) or (path.is_symlink() and path.name in (BEST, LAST)):
+        return find_checkpoint(path, prefer=(BEST, LAST))
+    return path
 
 
 def _names(file: Path, known: list[str] | None) -> list[str]:

@@ -23,24 +23,24 @@ class Input:
     read: Callable[[], bytes]
 
 
-def find_inputs(given: str, standard_input: Callable[[], bytes]) -> list[Input]:
+def find_inputs(given: str, standard_input: Callable[[], bytes], key: str = "input") -> list[Input]:
     """The images that `given` names, in the order of their names (of a list: in its order).
 
     A file is taken whatever its name ends in; of a folder, at any depth, the files that end as images do. Standard
     input is an image where it holds a zero byte, as every format of image does and no list of files, else that list,
-    one a line.
+    one a line. `key` is the setting's name, for messages.
 
     Raises:
         UserError: nothing there; the message names what is near.
     """
     if given == STANDARD_INPUT:
-        return _of_standard_input(standard_input())
+        return _of_standard_input(standard_input(), key)
     path = Path(given).expanduser()
     if path.is_dir():
         found = images_in(path)
         if not found:
             raise UserError(
-                f"input={given} is a folder without images: files that end in {', '.join(EXTENSIONS)} are read"
+                f"{key}={given} is a folder without images: files that end in {', '.join(EXTENSIONS)} are read"
             )
         return [_file(name) for name in found]
     if path.exists():
@@ -49,16 +49,18 @@ def find_inputs(given: str, standard_input: Callable[[], bytes]) -> list[Input]:
     if matches:
         return [_file(name) for name in matches]
     if glob.has_magic(given):
-        raise UserError(f"input={given} matches no file (in {Path.cwd()}); ** matches folders at any depth")
+        raise UserError(f"{key}={given} matches no file (in {Path.cwd()}); ** matches folders at any depth")
     parent = path.parent if path.parent.is_dir() else Path()
     raise UserError(
-        f"input={given} does not exist{suggest(path.name, sorted(entry.name for entry in parent.iterdir()))}"
+        f"{key}={given} does not exist{suggest(path.name, sorted(entry.name for entry in parent.iterdir()))}"
     )
 
 
-def _of_standard_input(data: bytes) -> list[Input]:
+def _of_standard_input(data: bytes, key: str) -> list[Input]:
     if not data.strip():
-        raise UserError("input=- reads standard input, and there was nothing: pipe an image or a list of files into it")
+        raise UserError(
+            f"{key}=- reads standard input, and there was nothing: pipe an image or a list of files into it"
+        )
     if b"\0" in data:
         return [Input("standard input", lambda: data)]
     names = [line.strip() for line in os.fsdecode(data).splitlines()]

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,7 +43,7 @@ def set_numbers(scores: SetScores) -> dict[str, Any]:
         "samples": scores.samples,
         "unreadable": [{"name": each.name, "reason": each.reason} for each in scores.said.failures],
         "classes_without_samples": scores.absent,
-        "metrics": {name: _finite(asdict(each)) for name, each in scores.metrics.items()},
+        "metrics": {name: finite(asdict(each)) for name, each in scores.metrics.items()},
         "intervals": {"level": 0.95, "resamples": rules.resamples, "seed": rules.seed, "stratified": False}
         if rules.resamples
         else None,
@@ -83,14 +83,19 @@ def write_predictions(
     columns = ["set", "index", "name", "label", "prediction", "confidence", "loss"]
     columns += [f"p({name})" for name in classes] if probabilities else []
     rows = (row for name, each in scores.items() for row in _rows(name, each, name_of[name], probabilities))
+    write_table(run.path / "predictions", columns, rows, parquet)
+
+
+def write_table(path: Path, columns: list[str], rows: Iterable[Sequence[Any]], parquet: bool) -> None:
+    """Rows as `path` with the ending `.csv` or `.parquet`."""
     if parquet:
-        _write_parquet(run.path / "predictions.parquet", columns, rows)
+        _write_parquet(path.with_suffix(".parquet"), columns, rows)
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    write_atomic(run.path / "predictions.csv", text.getvalue())
+    write_atomic(path.with_suffix(".csv"), text.getvalue())
 
 
 def draw_all(
@@ -107,7 +112,7 @@ def draw_all(
     ]  # fmt: skip
     made = []
     for kind, caption, draw in drawings:
-        path = run.plots / f"{_file_name(name)}_{kind}.png"
+        path = run.plots / f"{file_name(name)}_{kind}.png"
         if draw(path):
             made.append((f"{name}: {caption}", path))
     return made
@@ -123,9 +128,9 @@ def write_report(
     """`report.html`."""
     tables = []
     for name, each in scores.items():
-        rows = [(metric, *_cells(metric, estimate)) for metric, estimate in each.metrics.items()]
+        rows = [(metric, *cells(metric, estimate)) for metric, estimate in each.metrics.items()]
         tables.append(Table(f"{name}: {each.samples:,} samples", ("metric", "value", "95% interval"), rows))
-        tables.append(_class_table(f"{name}: classes", each.per_class))
+        tables.append(class_table(f"{name}: classes", each.per_class))
         tables.append(confused_table(most_confused(each.results), f"{name}: most often confused"))
         unread = [(failure.name, failure.reason) for failure in each.said.failures]
         tables.append(Table(f"{name}: left out, for they cannot be read", ("sample", "reason"), unread))
@@ -176,7 +181,7 @@ def _rows(name: str, scores: SetScores, name_of: NameOf, probabilities: bool) ->
         yield [name, prediction.index, name_of(prediction.index), *told, *every]
 
 
-def _write_parquet(path: Path, columns: list[str], rows: Iterator[list[Any]]) -> None:
+def _write_parquet(path: Path, columns: list[str], rows: Iterable[Sequence[Any]]) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -195,7 +200,8 @@ def need_parquet() -> None:
         )
 
 
-def _class_table(title: str, rows: Sequence[ClassScore]) -> Table:
+def class_table(title: str, rows: Sequence[ClassScore]) -> Table:
+    """The classes as a table of the page."""
     columns = ["precision", "recall", "f1"]
     if any(row.average_precision is not None for row in rows):
         columns.append("average_precision")
@@ -206,7 +212,8 @@ def _class_table(title: str, rows: Sequence[ClassScore]) -> Table:
     return Table(title, ("class", "samples", "predicted", *(name.replace("_", " ") for name in columns)), texts)
 
 
-def _cells(metric: str, estimate: Estimate) -> tuple[str, str]:
+def cells(metric: str, estimate: Estimate) -> tuple[str, str]:
+    """A metric's value and its interval."""
     value, _, interval = shown(metric, estimate).partition(" ")
     return value, interval.strip("()")
 
@@ -215,12 +222,13 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """A set's name as a part of a file's name."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
-def _finite(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
+def finite(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Numbers with None for those that are not finite, which JSON has no word for."""
     return {key: _or_none(value) for key, value in numbers.items()}
 
 

@@ -58,7 +58,7 @@ def predict(config: DictConfig) -> int:
     every = list(told)
     if settings["output"] in (None, STANDARD_OUTPUT):
         top = min(settings["top"], len(names))
-        _out(table(every) if settings["output"] is None else as_text(every, form, top))
+        out(table(every) if settings["output"] is None else as_text(every, form, top))
         return 0
     output = Path(settings["output"])
     try:
@@ -170,13 +170,13 @@ def _stream(told: Iterator[Told], form: str, top: int) -> int:
     """Lines as they come, so that a reader need not wait for the last image."""
     head = csv_head(top) if form == "csv" else ""
     for each in told:
-        if not _out(head + line_of(each, form, top)):
+        if not out(head + line_of(each, form, top)):
             break
         head = ""
     return 0
 
 
-def _out(text: str) -> bool:
+def out(text: str) -> bool:
     """Writes to standard output; False where its reader has gone away (`triptych predict ... | head`)."""
     try:
         sys.stdout.write(text)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch.nn import functional
 
 from triptych.analysis import statistics
@@ -64,6 +64,16 @@ class SetScores:
         return len(self.said.indices)
 
     @cached_property
+    def ranks(self) -> Int[np.ndarray, " samples"]:
+        """Where the label stands among the classes, from 1. Of equal logits the first class is first, as it is the one
+        that is predicted: classes that a model cannot tell apart are not all counted as found.
+        """
+        logits, labels = self.said.logits, self.said.labels[:, None]
+        own = np.take_along_axis(logits, labels, axis=1)
+        before = (logits == own) & (np.arange(logits.shape[1]) < labels)
+        return ((logits > own) | before).sum(axis=1) + 1
+
+    @cached_property
     def metrics(self) -> dict[str, Estimate]:
         """The metrics by name, each with its interval."""
         found = self._of_labels() if self.multi_label else self._of_one_label()
@@ -108,9 +118,7 @@ class SetScores:
         labels, number = self.said.labels, len(self.classes)
         found = {"accuracy": statistics.mean_of(self.right)}
         if number > 5:
-            # The label is among the five where fewer than five outputs are above its own.
-            own = self.said.logits[np.arange(len(labels)), labels]
-            found["accuracy_top5"] = statistics.mean_of((self.said.logits > own[:, None]).sum(axis=1) < 5)
+            found["accuracy_top5"] = statistics.mean_of(self.ranks <= 5)
         return found | {
             "mean_class_accuracy": statistics.mean_class_accuracy(labels, self.predicted),
             "macro_f1": statistics.macro_f1(labels, self.predicted, number),

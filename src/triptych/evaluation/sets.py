@@ -26,6 +26,18 @@ def build_sets(
     Raises:
         UserError: no such set; classes, labels or channels that the model does not have.
     """
+    sources = {name: _matched(name, source, given) for name, source in sources_of(data, names, allow).items()}
+    for name, source in sources.items():
+        check_channels(name, source, len(given.preprocess.mean))
+    return sources
+
+
+def sources_of(data: dict[str, Any], names: list[str] | None, allow: tuple[str, ...] = ()) -> dict[str, Source]:
+    """The sources of a data configuration by name, as they are. Arguments: `build_sets`.
+
+    Raises:
+        UserError: no such set.
+    """
     configs = dict(data["validation"])
     known = [*configs, *([TRAIN] if TRAIN not in configs else [])]
     configs.setdefault(TRAIN, data["train"])
@@ -35,12 +47,10 @@ def build_sets(
             raise UserError(f"sets has {name!r}, which is no set of these data{suggest(name, known)}")
     if not chosen:
         raise UserError(f"there is no set to evaluate: choose from sets=[{','.join(known)}]")
-    sources = {}
-    for name in dict.fromkeys(chosen):
-        source: Source = with_root(data.get("root"), build(configs[name], (*RUN_PACKAGES, *allow)))()
-        sources[name] = _matched(name, source, given)
-        _check_channels(name, sources[name], len(given.preprocess.mean))
-    return sources
+    return {
+        name: with_root(data.get("root"), build(configs[name], (*RUN_PACKAGES, *allow)))()
+        for name in dict.fromkeys(chosen)
+    }
 
 
 def _matched(name: str, source: Source, given: GivenModel) -> Source:
@@ -66,7 +76,8 @@ def _matched(name: str, source: Source, given: GivenModel) -> Source:
     return source if source.classes == given.classes else Relabelled(source, given.classes)
 
 
-def _check_channels(name: str, source: Source, channels: int) -> None:
+def check_channels(name: str, source: Source, channels: int) -> None:
+    """Raises UserError where the first image that can be read has other channels."""
     for index in range(min(len(source), _TRIED)):
         try:
             picture, _ = source.read(index)

@@ -7,15 +7,21 @@ from triptych.schema.run import Part
 
 
 @dataclass
-class Given:
-    """A trained model; `checkpoint=PATH` is short for `checkpoint.path=PATH`."""
+class Weights:
+    """A checkpoint; `checkpoint=PATH` is short for `checkpoint.path=PATH`."""
 
-    path: str = option("checkpoint to load: a run directory (its best weights), a checkpoint folder, a timm folder")
+    path: str = option("checkpoint to load: a run directory (its best weights), a checkpoint folder, a foreign folder")
     weights: str = option(
         "ema takes the moving average of the weights where there is one, raw the trained weights themselves",
         default="ema",
         range=Range(choices=("ema", "raw")),
     )
+
+
+@dataclass
+class Given(Weights):
+    """A trained classifier."""
+
     classes: str | None = option(
         "text file with the name of each class, one a line in the order of the model's outputs, where the checkpoint "
         "has none",

@@ -7,10 +7,11 @@ from typing import Any
 from triptych.schema.attention import Attention
 from triptych.schema.benchmark import Benchmark, LearningRate
 from triptych.schema.doctor import Doctor
-from triptych.schema.evaluate import Evaluate, Given, Predict
+from triptych.schema.evaluate import Evaluate, Predict, Weights
 from triptych.schema.export import Export
 from triptych.schema.finetune import Finetune
 from triptych.schema.run import Train
+from triptych.schema.zero_shot import ZeroShot
 
 ROOTS: dict[str, type[Any]] = {
     "attention": Attention,
@@ -22,10 +23,15 @@ ROOTS: dict[str, type[Any]] = {
     "learning_rate": LearningRate,
     "predict": Predict,
     "train": Train,
+    "zero_shot": ZeroShot,
 }
 
 
 @cache
 def shorthand(task: str) -> frozenset[str]:
     """Keys of a task of which `KEY=PATH` is short for `KEY.path=PATH`."""
-    return frozenset(item.name for item in dataclasses.fields(ROOTS[task]) if item.type is Given)
+    return frozenset(item.name for item in dataclasses.fields(ROOTS[task]) if _is_checkpoint(item.type))
+
+
+def _is_checkpoint(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Weights)

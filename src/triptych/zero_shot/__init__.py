@@ -1,0 +1,1 @@
+"""Classification and retrieval by words: what a contrastive model knows without having been taught."""

@@ -1,0 +1,1 @@
+"""Names of the classes of well-known data sets, a file each."""

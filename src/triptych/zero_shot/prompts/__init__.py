@@ -1,0 +1,1 @@
+"""Sets of templates, a file each."""
