@@ -38,6 +38,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "SwiGLU without layer scale": ("vit_giant_patch14_dinov2", {"mlp_ratio": 4.0, "init_values": 0.0}),
     "RMS norm": ("vit_tiny_patch16_224", {"norm_layer": "rmsnorm"}),
     "attention pool": ("vit_base_patch16_siglip_224", {}),
+    "attention pool, tanh GELU": ("vit_base_patch16_siglip_224", {"act_layer": "gelu_tanh"}),
+    "attention pool, quick GELU": ("vit_base_patch16_siglip_224", {"act_layer": "quick_gelu"}),
+    "attention pool, another width": ("vit_base_patch16_siglip_224", {"mlp_ratio": 2.5}),
+    "fewer patches than prefix tokens": (
+        "vit_tiny_patch16_224",
+        {"img_size": (8, 16), "reg_tokens": 4, "no_embed_class": True},
+    ),
     "no positions": ("vit_tiny_patch16_224", {"pos_embed": "none"}),
     "grey images": ("vit_tiny_patch16_224", {"in_chans": 1}),
     "DINOv2 giant with registers": ("vit_giant_patch14_reg4_dinov2", {"mlp_ratio": 4.0}),

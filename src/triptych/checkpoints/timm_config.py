@@ -7,6 +7,7 @@ Formats: timm ``models/_hub.py`` (``save_for_hf``) and ``models/vision_transform
 
 import re
 from collections.abc import Mapping
+from math import isqrt
 from typing import Any, Literal
 
 from torch import Tensor
@@ -86,7 +87,8 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Describe
         "norm": norm,
         "position": part("position.NoPosition") if embed_prefix is None
         else part("position.LearnedPosition", embed_prefix=embed_prefix),
-        "pool": part("pool.DistilledPool") if distilled else _pool(name, config, state, heads, class_token),
+        "pool": part("pool.DistilledPool") if distilled
+        else _pool(name, config, state, heads, class_token, feedforward),
         "registers": registers,
         "layer_scale": (arguments.get("init_values") or 1e-5) if "blocks.0.ls1.gamma" in state else None,
     }  # fmt: skip
@@ -154,7 +156,7 @@ def places_of(
     if "pos_embed" not in state:
         return [grid[0] * patch[0], grid[1] * patch[1]], None
     tokens = state["pos_embed"].shape[1]
-    for candidate in (grid, [int((tokens - prefix) ** 0.5)] * 2, [int(tokens**0.5)] * 2):
+    for candidate in (grid, [isqrt(max(tokens - prefix, 0))] * 2, [isqrt(tokens)] * 2):
         places = candidate[0] * candidate[1]
         if tokens in (places, places + prefix):
             return [candidate[0] * patch[0], candidate[1] * patch[1]], tokens > places
@@ -195,7 +197,12 @@ def _feedforward(
 
 
 def _pool(
-    name: str, config: Mapping[str, Any], state: Mapping[str, Tensor], heads: int, class_token: bool
+    name: str,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    heads: int,
+    class_token: bool,
+    feedforward: Mapping[str, Any],
 ) -> dict[str, Any]:
     guess = "map" if "attn_pool.latent" in state else "token" if class_token else "avg"
     kind = (config.get("model_args") or {}).get("global_pool") or config.get("global_pool") or guess
@@ -207,7 +214,11 @@ def _pool(
     if kind == "avg":
         return part("pool.MeanPool", norm_after=after, class_token=class_token)
     if kind == "map" and not class_token and name != "test_vit3":
-        return part("pool.AttentionPool", heads=heads, norm_after=after)
+        if "attn_pool.mlp.fc2.weight" not in state or feedforward["_target_"].endswith("SwiGLUFeedForward"):
+            raise UserError(f"The timm model {name} pools by global_pool='map' with a gated feed-forward, or none.")
+        # timm builds the pool's feed-forward with the activation of the blocks.
+        inner = {**feedforward, "hidden_dim": state["attn_pool.mlp.fc2.weight"].shape[1], "bias": True}
+        return part("pool.AttentionPool", heads=heads, norm_after=after, feedforward=inner)
     raise UserError(
         f"The timm model {name} pools by global_pool={kind!r} with{'' if class_token else 'out'} a class token; "
         "Triptych reads 'token' (with one), 'avg', and 'map' (without one)."

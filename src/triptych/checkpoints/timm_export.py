@@ -172,9 +172,11 @@ def _pool(tower: VisionTower, block: Block) -> dict[str, Any]:
     alike = (
         isinstance(pool, AttentionPool)
         and pool.heads == mixer.heads
-        and isinstance(mlp, GELUFeedForward)
-        and isinstance(pool_mlp, GELUFeedForward)
-        and (mlp.approximate, mlp.up.out_features) == (pool_mlp.approximate, pool_mlp.up.out_features)
+        and isinstance(mlp, GELUFeedForward | QuickGELUFeedForward)
+        and isinstance(pool_mlp, GELUFeedForward | QuickGELUFeedForward)
+        and type(mlp) is type(pool_mlp)
+        and getattr(mlp, "approximate", None) == getattr(pool_mlp, "approximate", None)
+        and mlp.up.out_features == pool_mlp.up.out_features
     )
     if not alike:
         no_form("an attention pool whose heads or feed-forward differ from the blocks'")
