@@ -9,21 +9,17 @@ than the copy.
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from timm.data.loader import fast_collate
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import compare
-
 from triptych.data.collate import BufferRing, collate
 from triptych.data.transforms import CentreCrop, PadCrop, RandAugment, RandomResizedCrop, ThreeAugment, Transform
+from triptych.measure.timing import compare
 
 Batch = tuple[Tensor, Tensor]
 
@@ -60,7 +56,7 @@ def collate_table(batch: int, size: int, pairs: int) -> None:
             raise RuntimeError("the two disagree")
         for form, samples in forms.items():
             result = compare(lambda samples=samples: fast_collate(samples), ours, pairs)
-            print(f"{name:<7}{form:<9}{result.second_seconds * 1e3:>9.2f}{result.first_seconds * 1e3:>9.2f}  {result}")
+            print(f"{name:<7}{form:<9}{result.second.median * 1e3:>9.2f}{result.first.median * 1e3:>9.2f}  {result}")
 
 
 def presets_table(sizes: list[int], repeats: int) -> None:

@@ -7,18 +7,14 @@ matrices of linear maps alone, timm's and ours all weights. Rows: the peer's tim
 """
 
 import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import timm
 import torch
 from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import compare
-
+from triptych.measure.timing import compare
 from triptych.optim.muon import muon
 
 LR = 4e-3
@@ -53,7 +49,7 @@ def main() -> None:
             ours = step(timm.create_model(name), lambda model: muon(model, lr=LR))
             result = compare(step(timm.create_model(name), make), ours, options.pairs)
             print(
-                f"{name:24} {peer:6} {result!s:28} {result.first_seconds:8.3f} {result.second_seconds:8.3f}", flush=True
+                f"{name:24} {peer:6} {result!s:28} {result.first.median:8.3f} {result.second.median:8.3f}", flush=True
             )
 
 

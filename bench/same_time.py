@@ -24,6 +24,7 @@ from torch import nn
 
 from triptych.build import build
 from triptych.data.module import ImageData
+from triptych.features.native_size import NativeSize
 from triptych.optim.schedule import warmup_cosine
 from triptych.schema import register, saved
 
@@ -57,6 +58,8 @@ def main() -> None:
 
 def peer(tower: dict[str, Any], data: ImageData) -> VisionTransformer:
     """timm's ViT of the same width, depth, heads, patches and pooling."""
+    if isinstance(data.image_size, NativeSize):
+        raise SystemExit("timm's plain ViT takes images of one size only: compare a run of data/image_size=null")
     pool = "avg" if tower["pool"]["_target_"].endswith("MeanPool") else "token"
     return VisionTransformer(
         img_size=data.image_size,

@@ -13,7 +13,18 @@ from jaxtyping import install_import_hook
 
 CHECKED = [
     f"triptych.{room}"
-    for room in ("nn", "losses", "towers", "models", "data", "checkpoints", "optim", "objectives", "analysis")
+    for room in (
+        "nn",
+        "losses",
+        "towers",
+        "models",
+        "data",
+        "checkpoints",
+        "optim",
+        "parallel",
+        "objectives",
+        "analysis",
+    )
 ]
 install_import_hook(CHECKED, "beartype.beartype")
 

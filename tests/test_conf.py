@@ -24,12 +24,28 @@ CONTRASTIVE = [choice for choice in ALL if choice.startswith(("model=clip_", "mo
 CHOICES = [choice for choice in ALL if choice.split("=")[0] in groups.of_task("train") and choice not in CONTRASTIVE]
 STRATEGIES = [f"strategy={choice}" for choice in groups.choices("strategy")]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
-PLACES = {"data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file"}
+PLACES = {
+    "data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file",
+    "data=pairs_shards": "data.root", "data=pairs_manifest": "data.train.file",
+    "data=pairs_mixture": "data.train.sources.one.root",
+}  # fmt: skip
 # What goes with a choice: the default model has no distillation token, and pools without a feed-forward.
-NEEDS = {"model/tower/pool=distilled": ["model.tower.registers=1"]} | {
-    f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
-    for choice in groups.choices("model/tower/pool/feedforward")
-}
+NEEDS = (
+    {
+        "data=pairs_mixture": ["data.train.sources.two.root=two"],
+        "data/tokenizer=words": ["data=emoji_pairs"],
+        "model/tower/pool=distilled": ["model.tower.registers=1"],
+    }
+    | {
+        f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
+        for choice in groups.choices("model/tower/pool/feedforward")
+    }
+    | {
+        f"objective/{part}={choice}": ["objective=contrastive"]
+        for part in ("loss", "exchange")
+        for choice in groups.choices(f"objective/{part}")
+    }
+)
 
 
 def compose(words: list[str]) -> dict[str, Any]:

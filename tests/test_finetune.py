@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -33,8 +34,9 @@ def draw(folder: Path, names: tuple[str, ...], mode: str = "RGB") -> Path:
     for level, name in enumerate(names):
         (folder / name).mkdir(parents=True)
         for number in range(12):
-            pixels = bytes(min(255, 60 * level + source.randrange(90)) for _ in range(16 * 16 * len(mode)))
-            Image.frombytes(mode, (16, 16), pixels).save(folder / name / f"{number}.png")
+            size = (source.randint(14, 40), source.randint(14, 40))
+            pixels = bytes(min(255, 60 * level + source.randrange(90)) for _ in range(size[0] * size[1] * len(mode)))
+            Image.frombytes(mode, size, pixels).save(folder / name / f"{number}.png")
     return folder
 
 
@@ -97,9 +99,14 @@ def test_each_strategy_trains_what_it_says_and_loads_as_a_plain_model(
     parts = trained.split("|")
     assert {name for name in changed if not any(part in name for part in parts)} == set()
     assert all(any(part in name for name in changed) for part in parts)
-    # The saved accuracy is that of the model that loads.
-    accuracy = json.loads((run / "summary.json").read_text())["metrics"]["val/accuracy"]
-    assert 0 <= accuracy <= 1
+    # What the run said of its last weights is what `triptych evaluate` finds of the checkpoint.
+    said = json.loads((run / "summary.json").read_text())["metrics"]
+    words = [f"checkpoint={run / 'checkpoints' / 'last'}", f"output={tmp_path}", "device.accelerator=cpu"]
+    assert start("evaluate", [*words, "resamples=0"]) == 0
+    (file,) = tmp_path.glob("evaluate/*/*/metrics.json")
+    found = json.loads(file.read_text())["sets"]["val"]["metrics"]
+    assert found["log_loss"]["value"] == pytest.approx(said["val/loss"], abs=1e-5)
+    assert found["accuracy"]["value"] == pytest.approx(said["val/accuracy"])
 
 
 @pytest.mark.slow
@@ -140,6 +147,40 @@ def test_size_channels_and_preprocessing_follow_weights_and_data(
     assert model(torch.randn(1, 1, 24, 24)).shape == (1, 3)
 
 
+def test_a_probe_says_that_it_leaves_augmentation_out(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(world, tmp_path, "strategy=linear_probe", "data.augment=light", "trainer.max_steps=1") == 0
+    assert "data.augment is left out" in capsys.readouterr().out
+
+
+def test_a_resume_that_does_not_fit_its_checkpoint_is_one_message(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "three", data)
+    words = ["strategy=freeze", "strategy.blocks=1", "trainer.max_steps=1", f"data.root={data}"]
+    assert finetune(world, tmp_path, *words) == 0
+    run = only_run(tmp_path)
+    before = {file: file.read_bytes() for file in run.glob("*.*") if file.name != "run.log"}
+
+    def refused(*words: str) -> str:
+        capsys.readouterr()
+        assert start("finetune", [f"resume={run}", "trainer.max_steps=2", *words]) == 2
+        captured = capsys.readouterr()
+        assert "run directory" not in captured.out
+        assert {file: file.read_bytes() for file in before} == before
+        (error,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+        return error
+
+    assert "makes one of" in refused("strategy.blocks=2")
+    assert "tower.patch.projection.weight is (16, 48) there and (32, 48) here" in refused("model.tower.dim=32")
+    (data / "cow").rename(data / "cat")
+    assert "on 3 classes, and the data have 3 now (gone: cow; new: cat)" in refused()
+    shutil.rmtree(data / "cat")
+    assert "on 3 classes, and the data have 2 now (gone: cow)" in refused()
+
+
 def test_the_same_classes_keep_their_head(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert finetune(world, tmp_path, "trainer.max_steps=1", "optimizer.lr=1e-3", data="two") == 0
     said = capsys.readouterr().out
@@ -154,11 +195,11 @@ def test_another_model_teaches(world: Path, tmp_path: Path) -> None:
 
 
 def test_few_pictures_are_seen_more_often_in_smaller_batches() -> None:
-    advices = [advise(count, Full()) for count in (10, 100, 1_000, 10_000, 1_000_000)]
+    advices = [advise(count, Full(), 192) for count in (10, 100, 1_000, 10_000, 1_000_000)]
     assert [advice.epochs for advice in advices] == sorted((advice.epochs for advice in advices), reverse=True)
     assert [advice.batch_size for advice in advices] == sorted(advice.batch_size for advice in advices)
     assert all(8 <= advice.batch_size <= 128 and 3 <= advice.epochs <= 50 for advice in advices)
-    assert advise(100, LayerDecay()).lr > advise(100, Full()).lr
+    assert advise(100, LayerDecay(), 192).lr > advise(100, Full(), 192).lr > advise(100, Full(), 768).lr
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
@@ -171,6 +212,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown strategy": (["strategy=lorra"], "strategy=lorra is not a choice of strategy. Did you mean 'lora'?"),
     "a rank too high": (["strategy=lora", "strategy.rank=16"], "rank is 16; it must be at least 1 and below 16"),
     "no such map": (["strategy=lora", "strategy.targets=[q]"], "no linear map is called 'q'; adapters can stand at"),
+    "adapters nowhere": (["strategy=lora", "strategy.targets=[]"], "strategy.targets is empty"),
+    "a size that is no number": (["image_size=abc"], "image_size=abc is out of range: one whole"),
+    "a size that is a fraction": (["image_size=16.5"], "image_size=16.5 is out of range"),
+    "patches of no pixels": (["patch_size=0"], "patch_size=0 is out of range"),
     "no number of blocks": (["strategy=freeze"], "strategy.blocks is not set"),
     "too many blocks": (["strategy=freeze", "strategy.blocks=3"], "strategy.blocks is 3, but the tower has 2 blocks"),
     "a decay out of range": (["strategy.decay=0"], "strategy.decay=0.0 is out of range: > 0 and <= 1"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -13,6 +14,7 @@ from PIL import Image
 import triptych
 from triptych.analysis.class_table import classes_csv
 from triptych.analysis.per_class import ClassScore
+from triptych.build import build
 from triptych.checkpoints.format import write_checkpoint
 from triptych.command.start import start
 from triptych.features.preprocess import Preprocess
@@ -39,8 +41,6 @@ SUMMARY = {
 
 def write_run(run: Path, data: Path, summary: dict[str, Any] = SUMMARY, ema: bool = False) -> Path:
     """A run directory as a training leaves it, with a checkpoint of step 40."""
-    from triptych.build import build
-
     torch.manual_seed(0)
     model: Classifier = build({"_target_": "triptych.models.classifier.Classifier", "tower": TOWER, "num_classes": 3})
     state = {f"model.{name}": torch.randn_like(tensor) * 0.3 for name, tensor in model.state_dict().items()}
@@ -165,6 +165,35 @@ def test_a_card_of_weights_without_a_run_says_that_nothing_is_known(world: Path,
         assert heading not in card
 
 
+def test_a_tower_of_timm_has_a_card_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tower = {"_target_": "triptych.towers.timm.TimmTower", "name": "test_vit", "image_size": 32, "channels": 3}
+    model = {"_target_": "triptych.models.classifier.Classifier", "tower": tower, "num_classes": 3}
+    built: Any = build(model)
+    built.config = {"model": model, "classes": CLASSES, "preprocess": Preprocess((32, 32)).to_dict()}
+    built.preprocess = Preprocess((32, 32))
+    triptych.export(built, tmp_path / "own", format="triptych")
+    assert start("export", [f"checkpoint={tmp_path}/own", "format=timm", f"out={tmp_path}/out"]) == 0
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| architecture | test_vit of timm |" in card
+    assert "tags: [image-classification, model, triptych]" not in card
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(images), built.eval()(images), rtol=1e-5, atol=1e-5)
+
+
+def test_an_export_whose_card_fails_leaves_nothing(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise RuntimeError("a fault of the card")
+
+    monkeypatch.setattr("triptych.release.export.build_card", fail)
+    with pytest.raises(RuntimeError, match="a fault of the card"):
+        start("export", [RUN.replace("{world}", str(world)), "format=timm", f"out={tmp_path}/out"])
+    assert list(tmp_path.iterdir()) == []
+
+
 RUN = "checkpoint={world}/train/pets_run/2026"
 MISTAKES: dict[str, tuple[str, list[str], str]] = {
     "no checkpoint said": ("attention", ["image={world}/photos"], "checkpoint.path is not set"),
@@ -194,6 +223,8 @@ MISTAKES: dict[str, tuple[str, list[str], str]] = {
     "unknown format": ("export", [RUN, "out=out", "format=onx"], "format=onx is out of range: one of onnx, timm"),
     "out exists": ("export", [RUN, "out={world}/empty", "format=onnx"], "empty exists already and is not overwritten"),
     "out is a file name": ("export", [RUN, "out=model.onnx", "format=onnx"], "names a file, but a folder is written"),
+    "out lies in a file": ("export", [RUN, "out={world}/notes.txt/model", "format=timm"], "cannot be written: Not a"),
+    "no out said": ("export", [RUN, "out=", "format=timm"], "out= is empty"),
     "a setting of another format": (
         "export", [RUN, "out=out", "format=timm", "normalise=false"], "normalise=false is a setting of format=onnx",
     ),

@@ -55,6 +55,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "shards" / "cut.tar").write_bytes(cut[: len(cut) // 8])
     torch.save(torch.nn.Linear(2, 2), root / "code.pt")
     (root / "no_run").mkdir()
+    write("alone.safetensors", b"weights")
+    write("broken_run/config.yaml", b"data: [1,")
     return root
 
 
@@ -107,7 +109,16 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a metric that is not logged": (["checkpoint.monitor=val/los"], "no validation logs; logged are val/loss,"),
     "several devices": (["trainer.devices=2"], "trainer.devices is 2, but this command trains on one device"),
     "a sweep of a resume": (["resume={world}/no_run", "-m"], "-m does not go with resume"),
+    "resume of a broken configuration": (["resume={world}/broken_run"], "broken_run/config.yaml is not a"),
     "an added resume": (["++resume={world}/gone"], "There is no run directory"),
+    "an empty path": (["data.root="], "data.root= is empty: give it a value (is a variable of the shell unset?)"),
+    "an empty path of a resume": (["resume=''"], "resume= is empty"),
+    "a size of one side": (["model.tower.image_size=[16]"], "image_size=[16] is out of range: one whole number"),
+    "a size that is a word": (["model.tower.image_size=abc"], "image_size=abc is out of range: one whole"),
+    "a patch of no pixels": (["model.tower.patch.patch_size=0"], "patch_size=0 is out of range: one whole"),
+    "a mean of whole pixel values": (["data.mean=[120,110,100]", "data.std=[50,50,50]"], "divide numbers of 0..255"),
+    "a device that is not there": (["trainer.accelerator=mps"], "trainer.accelerator=mps, and this machine has no"),
+    "weights without their config": (["weights={world}/alone.safetensors"], "give the folder that it is from, whole"),
     "a tracker that is not installed": (["logger=wandb"], "wandb"),
 }  # fmt: skip
 
@@ -116,6 +127,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 def test_mistake_is_one_message(
     mistake: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if mistake == "a device that is not there" and torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
     monkeypatch.chdir(tmp_path)
     words, message = MISTAKES[mistake]
     words = [word.replace("{world}", str(world)) for word in words]
@@ -133,3 +146,15 @@ def test_mistake_is_one_message(
     assert len(errors[0]) < 600
     began = "could not be read" in message
     assert began or list(tmp_path.iterdir()) == [], "a run that never began left something behind"
+
+
+def test_a_fault_while_the_run_is_built_leaves_no_run_directory(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of the program")
+
+    monkeypatch.setattr("triptych.job.Job._trainer", fail)
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        start("train", [*SMALL, f"data.root={world}/good", f"output={tmp_path}/out"])
+    assert list(tmp_path.iterdir()) == []

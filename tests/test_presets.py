@@ -1,5 +1,8 @@
 """`triptych.create` makes a model from a preset, changed as asked."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -26,6 +29,24 @@ def test_parts_are_chosen_by_name() -> None:
     model = triptych.create("vit_tiny_patch16_224", overrides=overrides)
     assert not any("norm.bias" in name for name, _ in model.named_parameters())
     assert model.num_classes == 1000
+
+
+def test_a_contrastive_model_travels_with_its_tokenizer(tmp_path: Path) -> None:
+    words = ["a", "cat", "dog"]
+    model: Any = triptych.create("clip_nano", overrides={"tokenizer.words": words, "towers.image.depth": 1})
+    tokens = model.tokenizer(["a cat", "a dog and a cat"])
+    images = torch.randn(2, 3, 64, 64)
+    triptych.export(model, tmp_path / "saved")
+    loaded: Any = triptych.load(tmp_path / "saved")
+    model.eval()
+    assert torch.equal(loaded.embed("text", *tokens), model.embed("text", *tokens))
+    assert torch.equal(loaded.embed("image", images), model.embed("image", images))
+    # Ids alone are enough: the end token is known.
+    torch.testing.assert_close(loaded.embed("text", tokens.ids), model.embed("text", *tokens))
+    assert loaded.tokenizer.words == words
+    for ask in (lambda: triptych.load(tmp_path / "saved", num_classes=3), lambda: triptych.create("clip_nano", 3)):
+        with pytest.raises(UserError, match="which has no head; leave num_classes out"):
+            ask()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from emoji.concepts import Concept, code_key, group_names, load_concepts
 from emoji.documents import write_licences, write_readme
 from emoji.drawings import encode, load_renderer
 from emoji.info import write_info
-from emoji.likeness import likeness, without_near_copies
+from emoji.likeness import likeness, without_near_copies, without_repeats
 from emoji.selection import select
 from emoji.shards import Sample, write_shards
 from emoji.split import SPLITS, choose_held_out, shuffled, split_of
@@ -59,12 +59,13 @@ def build(out: Path, cache: Path) -> None:
     pictures = {style.name: pictures[style.name] for style in STYLES}
     pictures, near_copies = without_near_copies(pictures, HELD_OUT_STYLE)
     concepts = select(concepts, pictures)
+    pictures, repeats = without_repeats(pictures, concepts, lambda picture: encode(picture, QUALITY))
     splits = split_samples(concepts, pictures, choose_held_out(concepts, HELD_OUT_CONCEPTS))
     clear(out)
     shards = {split: write_shards(out, split, samples) for split, samples in splits.items()}
     write_info(out, group_names(emojibase), splits, shards, IMAGE_SIZE, QUALITY)
     write_licences(out, packages.fetch(packages.LICENCE_TEXTS, cache))
-    write_readme(out, splits, shards, table, near_copies, IMAGE_SIZE)
+    write_readme(out, splits, shards, table, near_copies, repeats, IMAGE_SIZE)
 
 
 def main() -> None:

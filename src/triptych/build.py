@@ -181,5 +181,5 @@ def _mistake(error: InstantiationException) -> UserError:
             return cause
     place = re.search(r"full_key: (\S+)", str(error))
     where = f"cannot build {place[1]}" if place else "cannot build the configuration"
-    detail = str(cause) if cause is error else f"{type(cause).__name__}: {cause}"
+    detail = str(cause) if cause is error or isinstance(cause, ValueError) else f"{type(cause).__name__}: {cause}"
     return UserError(f"{where}: {detail}")

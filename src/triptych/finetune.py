@@ -44,7 +44,7 @@ def finetune(config: DictConfig) -> int:
     config.model = saved.part(_changed(cast(Any, given).config["model"], config), "model")
     if config.preprocess == "weights":
         _take_preprocess(config, cast(Any, given).preprocess)
-    config.advice = OmegaConf.structured(advise(*_count(config)))
+    config.advice = OmegaConf.structured(advise(*_count(config), cast(Any, given).tower.embedding_dim))
     return train(config, given, _notes(config))
 
 
@@ -89,15 +89,17 @@ def _count(config: DictConfig) -> tuple[int, Full]:
     return len(data.train_source), build(settings["strategy"], allow)
 
 
-def advise(samples: int, strategy: Full) -> Advice:
+def advise(samples: int, strategy: Full, width: int) -> Advice:
     """Settings for a number of training samples: some hundred steps for few, fewer passes over many.
 
-    The rates are for AdamW over all weights of a pre-trained ViT (Steiner et al., 2021, "How to train your ViT?"; He et
-    al., 2021, "MAE"), times what the strategy allows.
+    The rates are for AdamW: 2.5e-4 over all weights of a pre-trained ViT-B at 64 samples a step (Steiner et al., 2021,
+    "How to train your ViT?"), in inverse proportion to the width of the embedding (Yang et al., 2022, "Tensor Programs
+    V"), to the root of the batch (Malladi et al., 2022), times what the strategy allows (measured: docs/results.md).
     """
     batch_size = min(128, max(8, 2 ** round(math.log2(max(samples, 1) / 16))))
     epochs = min(50.0, max(3.0, round(600 * batch_size / max(samples, 1))))
-    return Advice(epochs, batch_size, 1e-4 * strategy.lr)
+    lr = 2.5e-4 * 768 / width * math.sqrt(batch_size / 64) * strategy.lr
+    return Advice(epochs, batch_size, float(f"{lr:.2g}"))
 
 
 def _notes(config: DictConfig) -> list[str]:

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,14 +22,16 @@ from triptych.callbacks.progress import RunProgress
 from triptych.callbacks.recipe import Recipe
 from triptych.callbacks.signals import GracefulStop
 from triptych.callbacks.summary import RunSummary
-from triptych.checkpoints.format import read_checkpoint
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.data.module import ImageData
 from triptych.errors import UserError
+from triptych.features.native_size import NativeSize
 from triptych.features.preprocess import Preprocess
 from triptych.heap import keep_freed_memory
 from triptych.objectives.base import Objective
 from triptych.objectives.distillation import DistillationObjective
+from triptych.objectives.native import check_native
+from triptych.resume import check_resumable
 from triptych.rundir import RunDirectory
 from triptych.schema.model import takes_channels
 from triptych.strategies import Full
@@ -58,6 +61,7 @@ class Job:
             raise UserError(
                 f"trainer.devices is {trainer['devices']}, but this command trains on one device: leave it at 1"
             )
+        _check_accelerator(trainer["accelerator"])
         if trainer["threads"]:
             torch.set_num_threads(trainer["threads"])
         self.strategy: Full = build(settings["strategy"], self.allow) if settings.get("strategy") else Full()
@@ -75,8 +79,6 @@ class Job:
         self.strategy.prepare(self.model)
         self.objective = self._objective()
         self.checkpoint = self._checkpoint()
-        if settings["resume"]:
-            self._check_unfinished()
         self.trainer = self._trainer(self.checkpoint)
 
     def fit(self) -> None:
@@ -91,16 +93,6 @@ class Job:
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
 
-    def _check_unfinished(self) -> None:
-        step = read_checkpoint(self.run.last_checkpoint())["global_step"]
-        if step >= self.total_steps:
-            trainer = self.settings["trainer"]
-            bound = "max_steps" if trainer["max_steps"] == self.total_steps else "epochs"
-            raise UserError(
-                f"{self.run.path} is finished: it has made {step} steps of {self.total_steps}. To go on for longer, "
-                f"raise trainer.{bound} above {trainer[bound]:g}"
-            )
-
     def _model(self) -> nn.Module:
         config = self.settings["model"]
         wanted = {"num_classes": len(self.data.classes), "channels": self.data.channels}
@@ -114,8 +106,13 @@ class Job:
                 )
         model = build(config, self.allow)
         evaluate = self.settings["data"]["evaluate"]
+        size, native = self.data.image_size, None
+        if isinstance(size, NativeSize):
+            check_native(size, model, self.settings)
+            # What only training does is no part of what the model wants of its images.
+            size, native = model.tower.image_size, replace(size, sides=None, max_batch_tokens=None)
         self.preprocess = Preprocess(
-            self.data.image_size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"]
+            size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"], native=native
         )
         model.preprocess = self.preprocess
         return model
@@ -136,7 +133,10 @@ class Job:
             )
         optimizer, schedule = (build(self.settings[part], self.allow) for part in ("optimizer", "schedule"))
         optimizer = self.strategy.optimizer(optimizer)
-        schedule(optimizer(self.model), self.total_steps)  # their mistakes must show before the run begins
+        first = optimizer(self.model)  # what is wrong with it must show before the run begins
+        schedule(first, self.total_steps)
+        if self.settings["resume"]:
+            check_resumable(self.run, self.model, first, self.data.classes, self.total_steps, self.settings["trainer"])
         objective = make(
             model=self.model,
             optimizer=optimizer,
@@ -207,7 +207,7 @@ class Job:
             log_every_n_steps=min(settings["log_every"], self.total_steps),
             accelerator=settings["accelerator"],
             devices=settings["devices"],
-            precision=_precision(settings["precision"], settings["accelerator"]),
+            precision=precision_of(settings["precision"], settings["accelerator"]),
             default_root_dir=str(self.run.path),
             logger=loggers,
             callbacks=callbacks,
@@ -224,7 +224,14 @@ def _total_steps(trainer: dict[str, Any], steps_per_epoch: int) -> int:
     return min(steps, trainer["max_steps"] or steps)
 
 
-def _precision(asked: str, accelerator: str) -> Any:
+def _check_accelerator(asked: str) -> None:
+    has = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available(),
+           "mps": torch.backends.mps.is_available()}  # fmt: skip
+    if not has.get(asked, True):
+        raise UserError(f"trainer.accelerator={asked}, and this machine has no such device: set it to auto or cpu")
+
+
+def precision_of(asked: str, accelerator: str) -> Any:
     """`auto` by device; a word of warning where a CPU is asked for arithmetic that it is slow at."""
     on_cuda = accelerator in ("auto", "gpu") and torch.cuda.is_available()
     if asked == "auto":

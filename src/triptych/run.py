@@ -12,7 +12,7 @@ from torch import nn
 from triptych.callbacks.signals import RunStopped
 from triptych.checkpoints.find import step_folders
 from triptych.checkpoints.lock import RunLock
-from triptych.errors import TrainingFault, UserError
+from triptych.errors import TrainingFault
 from triptych.job import Job
 from triptych.rundir import Masking, RunDirectory, RunLog
 
@@ -33,7 +33,7 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
     with RunLock(run.checkpoints), RunLog(run.log, masking):
         try:
             job = Job(settings, run, given)
-        except UserError:
+        except BaseException:
             if not config.resume:
                 run.discard()
             raise

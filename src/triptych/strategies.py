@@ -1,5 +1,6 @@
 """Which weights a fine-tuning trains, and how fast each."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,6 +11,8 @@ from torch.optim import Optimizer
 from triptych.errors import UserError
 from triptych.nn.lora import add_adapters
 from triptych.nn.stack import Stack
+
+log = logging.getLogger("triptych.strategies")
 
 CLASSIFICATION = "triptych.objectives.classification.ClassificationObjective"
 PROBE = "triptych.objectives.probe.ProbeObjective"
@@ -60,6 +63,11 @@ class LowRank(Full):
     def __init__(
         self, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0, targets: Sequence[str] = ("qkv", "out")
     ) -> None:
+        if not targets:
+            raise UserError(
+                "strategy.targets is empty, so that no adapter would stand anywhere: name linear maps, such as "
+                "[qkv,out], or take strategy=linear_probe, which trains the head alone"
+            )
         self.settings = {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": list(targets)}
 
     def prepare(self, model: nn.Module) -> None:
@@ -93,7 +101,9 @@ class LinearProbe(Full):
                 f"strategy=linear_probe does not go with {objective['_target_']}: take objective=classification"
             )
         objective["_target_"] = PROBE
-        settings["data"]["augment"] = settings["data"]["evaluate"]
+        if settings["data"]["augment"] != settings["data"]["evaluate"]:
+            settings["data"]["augment"] = settings["data"]["evaluate"]
+            log.info("strategy=linear_probe computes the features of each picture once: data.augment is left out")
 
     def prepare(self, model: nn.Module) -> None:
         """Freezes the tower, in evaluation mode."""

@@ -1,5 +1,9 @@
 """FLOPs and peaks are counted or known, never guessed."""
 
+import os
+import sys
+
+import pytest
 import torch
 from torch import nn
 
@@ -37,3 +41,22 @@ def test_a_cpu_has_a_name_and_no_peak() -> None:
     cpu = machine.device(torch.device("cpu"), 1)
     assert "cores" in cpu.name
     assert cpu.peak_flops is None
+
+
+def test_free_memory_is_less_than_there_is() -> None:
+    free = machine.free_memory(torch.device("cpu"))
+    if sys.platform == "linux":
+        assert free is not None
+        assert 0 < free < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.gpu
+def test_free_memory_of_a_gpu_shrinks_by_what_is_held() -> None:
+    device = torch.device("cuda")
+    torch.empty(1, device=device)
+    before = machine.free_memory(device)
+    held = torch.empty(2**28, dtype=torch.uint8, device=device)
+    after = machine.free_memory(device)
+    assert before is not None
+    assert after is not None
+    assert before - after >= held.numel() // 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -97,6 +98,24 @@ def test_curves_of_short_long_and_broken_runs(tmp_path: Path) -> None:
     for number, part in enumerate((rows[:1], rows, [{"step": 1, "epoch": 0.0, "train/loss": math.nan}])):
         assert draw_curves(MetricsTable(part), tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").exists()
+
+
+def test_the_best_values_of_close_curves_do_not_hide_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[dict[str, int | float]] = [
+        {"step": step, "epoch": 1.0, "train/loss": 1.0, "val/loss": 1.26 - step / 1e3, "other/loss": 1.25 - step / 1e3}
+        for step in (1, 2, 3)
+    ]
+    figures: list[Figure] = []
+    monkeypatch.setattr("triptych.analysis.style.save", lambda figure, _: figures.append(figure))
+    assert draw_curves(MetricsTable(rows), tmp_path / "curves.png")
+    (axes,) = figures[0].axes
+    legend = axes.get_legend()
+    assert legend is not None
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said == ["train/loss", "val/loss, best 1.257", "other/loss, best 1.247"]
+    assert not axes.texts
 
 
 def test_smoothing_keeps_a_constant_and_steps_over_what_is_not_finite() -> None:

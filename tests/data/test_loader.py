@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from triptych.data.collation import Stacked
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.order import Order
 from triptych.data.source import Source
@@ -23,7 +24,7 @@ Batch = dict[str, Tensor]
 def loader(source: Source, batch_size: int = 4, transform: Transform | None = None, **options: Any) -> StepLoader:
     order = Order(len(source), batch_size, seed=5, shuffle=options.get("training", True))
     bad = BadSamples(len(source), options.pop("max_bad_fraction", 0.5))
-    return StepLoader(source, order, transform or RandomResizedCrop(4), (3, 4, 4), bad, **options)
+    return StepLoader(source, order, transform or RandomResizedCrop(4), Stacked((3, 4, 4)), bad, **options)
 
 
 def kept(batches: Iterator[Batch] | StepLoader) -> list[Batch]:
@@ -202,7 +203,7 @@ def test_bad_samples_below_the_limit_do_not_end_it(numbers: Callable[..., Source
 def test_a_step_whose_samples_are_all_bad_takes_the_next_ones(workers: int, numbers: Callable[..., Source]) -> None:
     order = Order(12, 3, seed=5)
     source = numbers(12, bad=order.indices(1).tolist())
-    run = StepLoader(source, order, CentreCrop(4), (3, 4, 4), BadSamples(12, 0.9), workers=workers)
+    run = StepLoader(source, order, CentreCrop(4), Stacked((3, 4, 4)), BadSamples(12, 0.9), workers=workers)
     batches = kept(run)
     assert [batch["index"].tolist() for batch in batches] == [order.indices(step).tolist() for step in (0, 2, 2, 3)]
     run.start_step = 1

@@ -88,7 +88,8 @@ def in_memory(pair_shards: PairShards) -> Iterator[tuple[str, Path]]:
 
 
 def pairs(root: str | Path, **options: Any) -> ShardPairs:
-    return ShardPairs(str(root), WrittenCaption(["captions"]), **({"shards": "train-*.tar"} | options))
+    settings: dict[str, Any] = {"shards": "train-*.tar"} | options
+    return ShardPairs(str(root), WrittenCaption(["captions"]), **settings)
 
 
 def assert_same(one: ShardPairs, other: ShardPairs) -> None:

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from triptych.data.transforms import CentreCrop, PadCrop, RandAugment, RandomResizedCrop, ThreeAugment, Transform
 from triptych.errors import UserError
+from triptych.features.preprocess import Preprocess
 
 PRESETS: dict[str, Callable[[tuple[int, int]], Transform]] = {
     "none": CentreCrop,
@@ -45,6 +46,21 @@ def test_size_and_type(preset: str, source: tuple[int, int, int], size: tuple[in
     assert result.shape == (source[0], *size)
     assert result.dtype == torch.uint8
     assert torch.equal(original, kept), "cached images are shared: a transform must not write to them"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    source=st.tuples(st.sampled_from([1, 3]), st.integers(1, 60), st.integers(1, 60)),
+    size=st.tuples(st.integers(4, 24), st.integers(4, 24)),
+    crop=st.sampled_from([1.0, 0.95, 0.875, 0.5]),
+    interpolation=st.sampled_from(["nearest", "bilinear", "bicubic"]),
+)
+def test_validation_sees_what_the_trained_model_is_used_with(
+    source: tuple[int, int, int], size: tuple[int, int], crop: float, interpolation: str
+) -> None:
+    pixels = image(*source)
+    used = Preprocess(size, interpolation=interpolation, crop=crop).cut(pixels)
+    assert torch.equal(CentreCrop(size, crop, interpolation)(pixels), used)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))

@@ -1,10 +1,13 @@
 """The tokenizers: what goes in comes out, rows have one form, and a description makes the same tokenizer again."""
 
+import html
 import json
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
+import ftfy
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,10 +16,10 @@ from hypothesis import strategies as st
 from triptych.build import MODEL_PACKAGES, build
 from triptych.errors import UserError
 from triptych.features.byte_tokenizer import ByteTokenizer
-from triptych.features.clip_tokenizer import ClipTokenizer
+from triptych.features.clip_tokenizer import ClipTokenizer, _cut, _whole_words
 from triptych.features.json_tokenizer import JsonTokenizer, pack, read_folder
 from triptych.features.sentencepiece_tokenizer import SentencePieceTokenizer, read_file
-from triptych.features.text import clean
+from triptych.features.text import SOUND, clean
 from triptych.features.tokenizer import Tokenizer
 from triptych.features.word_tokenizer import WordTokenizer, words_of
 
@@ -122,6 +125,12 @@ def test_clip_text_comes_back_plain() -> None:
     assert ids[0, 0] == 49406
 
 
+def test_words_that_are_tokens_are_cut_into_themselves() -> None:
+    known = _whole_words()
+    assert len(known) > 30_000
+    assert {word: _cut(word) for word in known} == known
+
+
 def test_words() -> None:
     words = words_of(["a cat a dog", "a bird, a cat"])
     assert words == ["a", "cat", ",", "bird", "dog"]
@@ -142,6 +151,16 @@ def test_words() -> None:
 )
 def test_cleaning(cleaning: str, expected: str) -> None:
     assert clean(" Caf\u00c3\u00a9  &amp;lt; A_B, c! ", cleaning) == expected
+
+
+def test_sound_text_is_text_that_ftfy_leaves_alone() -> None:
+    """Every character that is spared the look, by itself, between others and after one."""
+    sound = [chr(code) for code in range(0x80, 0x20000) if not 0xD800 <= code < 0xE000 and SOUND.fullmatch(chr(code))]
+    assert len(sound) > 30_000
+    draw = random.Random(0)
+    for start in range(0, len(sound), 40):
+        for text in (" ".join(sound[start : start + 40]), "".join(draw.sample(sound, 3)) + "a" + draw.choice(sound)):
+            assert clean(text, "whitespace") == " ".join(html.unescape(ftfy.fix_text(text)).split())
 
 
 def test_mistakes_are_told(tmp_path: Path, sentencepiece_file: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
-from triptych.optim.schedule import constant, cosine, warmup_cosine, warmup_stable_decay, wsd
+from triptych.optim.schedule import climb, constant, cosine, warmup_cosine, warmup_stable_decay, wsd
 
 FACTORIES = [partial(cosine, warmup=4.0), partial(wsd, warmup=4.0, decay=6.0), partial(constant, warmup=4.0)]
 
@@ -110,3 +110,15 @@ def test_a_warmup_below_one_is_a_share_and_else_steps(warmup: float, steps: int)
 def test_settings_that_cannot_be_are_refused(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_climb_goes_from_the_lowest_rate_to_the_highest_by_a_constant_factor() -> None:
+    used = run(climb(optimizer(0.01, 0.1), 5, lowest=1e-4, highest=1.0), 5)
+    assert [fast for _, fast in used] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    assert [slow for slow, _ in used] == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2, 1e-1])
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0.0, 1.0), (1.0, 0.1), (1.0, 1.0)])
+def test_climb_must_climb(lowest: float, highest: float) -> None:
+    with pytest.raises(UserError, match="the first must be above 0 and below the second"):
+        climb(optimizer(), 5, lowest, highest)

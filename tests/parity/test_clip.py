@@ -1,6 +1,7 @@
 """CLIP and SigLIP of open_clip and transformers, random weights: the same features and gradients here, and back."""
 
 import json
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,14 +63,14 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
 }  # fmt: skip
 
 
-def vit_wee_patch8_siglip_32(pretrained: bool = False, **given: Any) -> VisionTransformer:
+def vit_wee_patch8_siglip_32(pretrained: bool = False, **given: Any) -> Any:
     """A SigLIP tower small enough to test with."""
     settings = {
         "img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 4, "class_token": False,
         "global_pool": "map",
     }  # fmt: skip
     own = {key: given[key] for key in ("num_classes", "global_pool", "img_size") if key in given}
-    model = VisionTransformer(**{**settings, **own})
+    model: Any = VisionTransformer(**{**settings, **own})
     model.pretrained_cfg = model.default_cfg = {"input_size": (3, 32, 32)}
     return model
 
@@ -181,28 +182,72 @@ def test_written_back_open_clip_loads_it(variant: str, open_clip: ModuleType, tm
     torch.testing.assert_close(reloaded.encode("text", ids), ours.encode("text", ids), rtol=0, atol=0)
 
 
-def test_a_training_file_and_an_openai_archive(open_clip: ModuleType, tmp_path: Path) -> None:
-    for variant in ("B/32", "quick GELU"):
-        config = OPEN_CLIP[variant]
-        run = tmp_path / variant.replace("/", "_")
-        (run / "checkpoints").mkdir(parents=True)
-        wide = {**config, "text_cfg": {**TEXT, "heads": 1}}
-        OPEN_CLIP["wide"] = wide
-        try:
-            theirs = of_open_clip(open_clip, "wide", tmp_path / f"{run.name}_in")
-        finally:
-            del OPEN_CLIP["wide"]
-        state = {f"module.{name}": tensor for name, tensor in theirs.state_dict().items()}
-        torch.save(
-            {"epoch": 3, "name": "a run", "state_dict": state, "optimizer": {}}, run / "checkpoints" / "epoch_3.pt"
-        )
-        quick = "ViT-B-32-quickgelu" if config.get("quick_gelu") else "ViT-B-32"
-        (run / "params.txt").write_text(f"batch_size: 8\nforce_quick_gelu: False\nmodel: {quick}\n")
-        ours: Any = triptych.load(run / "checkpoints" / "epoch_3.pt")
-        images, ids = inputs(config["vision_cfg"]["image_size"], 49408, 49407)
-        with torch.no_grad():
-            torch.testing.assert_close(ours.encode("image", images), theirs.encode_image(images), rtol=1e-5, atol=1e-5)
-            torch.testing.assert_close(ours.encode("text", ids), theirs.encode_text(ids), rtol=1e-5, atol=1e-5)
+@pytest.fixture
+def plain(open_clip: ModuleType, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A model as its weights alone tell it: a head for every 64 channels."""
+    torch.manual_seed(0)
+    config = OPEN_CLIP[request.param]
+    model = open_clip.CLIP(**{**config, "text_cfg": {**config["text_cfg"], "heads": 1}})
+    randomise(model)
+    return model.eval()
+
+
+def check(ours: Any, theirs: Any) -> None:
+    side = theirs.visual.image_size
+    images, ids = inputs(side if isinstance(side, int) else side[0], 49408, 49407)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.encode("image", images), theirs.encode_image(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours.encode("text", ids), theirs.encode_text(ids), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("plain", ["B/32", "quick GELU"], indirect=True)
+def test_a_training_file(plain: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    file = tmp_path / "checkpoints" / "epoch_3.pt"
+    state = {f"module.{name}": tensor for name, tensor in plain.state_dict().items()}
+    torch.save({"epoch": 3, "name": "a run", "state_dict": state, "optimizer": {"step": 1}}, file)
+    quick = "-quickgelu" if "quick" in request.node.callspec.params["plain"] else ""
+    (tmp_path / "params.txt").write_text(f"batch_size: 8\nforce_quick_gelu: False\nmodel: ViT-B-32{quick}\n")
+    check(triptych.load(file), plain)
+
+
+@pytest.mark.parametrize("plain", ["quick GELU"], indirect=True)
+def test_openai_state_dict_and_archive(plain: Any, tmp_path: Path) -> None:
+    """As OpenAI published them: in half precision, with three numbers beside the weights, in a TorchScript archive."""
+
+    class Tree(nn.Module):
+        """The same weights under the same names, and no code to speak of."""
+
+        def __init__(self, state: dict[str, Tensor]) -> None:
+            super().__init__()
+            inner: dict[str, dict[str, Tensor]] = {}
+            for name, tensor in state.items():
+                first, _, rest = name.partition(".")
+                if rest:
+                    inner.setdefault(first, {})[rest] = tensor
+                else:
+                    self.register_buffer(first, tensor)
+            for name, below in inner.items():
+                self.add_module(name, Tree(below))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.copy_(parameter.half())
+    state = {name: tensor.half() for name, tensor in plain.state_dict().items()}
+    state |= {
+        "input_resolution": torch.tensor(32),
+        "context_length": torch.tensor(12),
+        "vocab_size": torch.tensor(49408),
+    }
+    torch.save(state, tmp_path / "state.pt")
+    check(triptych.load(tmp_path / "state.pt"), plain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the form is deprecated, and OpenAI's files have it
+        torch.jit.script(Tree(state)).save(str(tmp_path / "ViT.pt"))
+    check(triptych.load(tmp_path / "ViT.pt"), plain)
 
 
 def of_transformers(library: ModuleType, variant: str, folder: Path) -> Any:

@@ -35,6 +35,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "tanh GELU": ("vit_tiny_patch16_224", {"act_layer": "gelu_tanh"}),
     "quick GELU": ("vit_tiny_patch16_224", {"act_layer": "quick_gelu"}),
     "SwiGLU": ("vit_giant_patch14_dinov2", {"mlp_ratio": 4.0}),
+    "SwiGLU without layer scale": ("vit_giant_patch14_dinov2", {"mlp_ratio": 4.0, "init_values": 0.0}),
     "RMS norm": ("vit_tiny_patch16_224", {"norm_layer": "rmsnorm"}),
     "attention pool": ("vit_base_patch16_siglip_224", {}),
     "no positions": ("vit_tiny_patch16_224", {"pos_embed": "none"}),

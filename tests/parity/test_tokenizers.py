@@ -71,6 +71,7 @@ def test_ids_of_open_clip(open_clip: ModuleType) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ids_of_open_clip_over_a_large_corpus(open_clip: ModuleType) -> None:
     compare(open_clip, list(fuzzed(100_000, seed=0)))
 

@@ -188,3 +188,10 @@ def test_each_style_has_its_licence_beside_it(info: dict[str, Any]):
         (row,) = (line for line in lines if line.startswith(f"| {style} |"))
         (text,) = (path for path in (DATA / "licenses").iterdir() if f"licenses/{path.name}" in row)
         assert len(text.read_text(encoding="utf-8")) > 1000
+
+
+def test_no_picture_occurs_twice(samples: list[Stored]):
+    keys: dict[bytes, list[str]] = defaultdict(list)
+    for sample in samples:
+        keys[sample.pixels.tobytes()].append(sample.key)
+    assert not [same for same in keys.values() if len(same) > 1]

@@ -96,7 +96,9 @@ Mean absolute pixel difference (of 1) between two styles' drawings of one concep
 to 24 px; beside it that of drawings of different concepts, and the share of near copies (difference below {near}). The
 two Fluent sets are near copies of each other throughout. Of the sets looked at, `emojione-v1` is the closest to the
 held-out style, flags and clock faces above all, and was left out for it. The training styles had {near_copies}
-near copies of Twemoji between them (signs, plain shapes, a few hands); those drawings were taken out.
+near copies of Twemoji between them (signs, plain shapes, a few hands); those drawings were taken out. So were
+{repeats} drawings that equal another one pixel for pixel: some styles draw two concepts alike (the concept of the
+shortest caption keeps the drawing), and some letters are the same in two styles.
 
 | styles | of | concepts | same concept | different concepts | near copies |
 |---|---|---|---|---|---|
@@ -149,9 +151,11 @@ def write_readme(
     shards: Mapping[str, list[str]],
     table: Sequence[Likeness],
     near_copies: int,
+    repeats: int,
     image_size: int,
 ) -> None:
-    """Write README.md with the counts of what was built; `near_copies` drawings were taken out as such."""
+    """Write README.md with the counts of what was built; `near_copies` and `repeats` drawings were taken
+    out as such."""
     meaning = {
         TRAIN: "training styles, trained concepts",
         HELD_OUT_STYLE_SPLIT: f"{HELD_OUT_STYLE}, trained concepts",
@@ -171,6 +175,7 @@ def write_readme(
         held_out_style=HELD_OUT_STYLE,
         near=NEAR_COPY,
         near_copies=near_copies,
+        repeats=repeats,
         held_concepts=len(codes[HELD_OUT_CONCEPTS_SPLIT]),
         split_rows="\n".join(
             table_row(split, meaning[split], len(shards[split]), len(splits[split])) for split in splits

@@ -1,5 +1,6 @@
 """How alike two styles draw the same thing: what decides that near copies stay on one side of the split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -74,3 +75,28 @@ def without_near_copies(pictures: Pictures, of: str) -> tuple[Pictures, int]:
         for style, drawn in pictures.items()
     }
     return kept, sum(map(len, pictures.values())) - sum(map(len, kept.values()))
+
+
+def without_repeats(
+    pictures: Pictures, concepts: list[Concept], stored: Callable[[Image.Image], bytes]
+) -> tuple[Pictures, int]:
+    """`pictures` of `concepts` less those that are another one as `stored`, and how many went.
+
+    Some styles draw two concepts alike, and some letters are the same in two styles. The drawing stays with the concept
+    of the shortest caption, in the first of the styles; none of the held-out concepts' drawings can then stand in
+    training under another name.
+    """
+    seen: set[bytes] = set()
+    kept: Pictures = {style: {} for style in pictures}
+    total = 0
+    for concept in sorted(concepts, key=lambda concept: (len(concept.caption), concept.hexcode)):
+        code = code_key(concept.hexcode)
+        for style, drawn in pictures.items():
+            if code not in drawn:
+                continue
+            total += 1
+            data = stored(drawn[code])
+            if data not in seen:
+                seen.add(data)
+                kept[style][code] = drawn[code]
+    return kept, total - sum(map(len, kept.values()))

@@ -158,8 +158,11 @@ def by_image(seen: Seen) -> list[Tensor]:
             row[..., :size, : size - left_out]
             for row, size in zip(weights[0].unbind(0), layout.host_sizes, strict=True)
         ]
-    of_length = {group.length: iter(part) for group, part in zip(layout.groups, weights, strict=True)}
-    return [next(of_length[size]) for size in layout.host_sizes]
+    of_length: dict[int, list[Tensor]] = {}
+    for group, part in zip(layout.groups, weights, strict=True):
+        of_length.setdefault(group.length, []).extend(part.unbind(0))
+    in_turn = {length: iter(parts) for length, parts in of_length.items()}
+    return [next(in_turn[size]) for size in layout.host_sizes]
 
 
 def _check(number: int, mixer: torch.nn.Module, seen: Seen) -> None:

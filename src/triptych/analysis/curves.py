@@ -18,7 +18,7 @@ def draw_curves(table: MetricsTable, path: Path) -> bool:
     """Draw the loss, each metric, and below them the learning rate; False if nothing was logged.
 
     Columns that end alike (`train/loss`, `val/loss`) share a panel. Training is a smooth line over its raw one,
-    validation a line with a dot for each time, its best value written beside it.
+    validation a line with a dot for each time, its best value ringed, and told in the legend.
     """
     panels = _panels(table)
     if not panels:
@@ -83,8 +83,12 @@ def _draw_panel(axes: Axes, table: MetricsTable, names: list[str], title: str) -
             shown += values
             colour = colours.get(name, style.INK)
             dots = 4.5 if len(values) <= 60 else 0
-            axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=dots, label=name, zorder=3)
-            _mark_best(axes, steps, values, colour, smallest=title == "loss" or title.endswith("_loss"))
+            best = _best(steps, values, smallest=title == "loss" or title.endswith("_loss"))
+            # Said in the legend: beside the points the numbers of several sets would lie on each other.
+            label = name if best is None else f"{name}, best {best[1]:.4g}"
+            axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=dots, label=label, zorder=3)
+            if best is not None:
+                axes.plot(*best, color=colour, marker="o", markersize=8, markerfacecolor="none", zorder=4)
         else:
             smooth = smoothed(values)
             shown += smooth
@@ -102,17 +106,13 @@ def _draw_panel(axes: Axes, table: MetricsTable, names: list[str], title: str) -
         axes.legend(fontsize=style.SMALL, frameon=False, labelcolor=style.INK, loc="best")
 
 
-def _mark_best(axes: Axes, steps: list[int], values: list[float], colour: str, smallest: bool) -> None:
+def _best(steps: list[int], values: list[float], smallest: bool) -> tuple[int, float] | None:
+    """Step and value of the first best one; None where none is finite."""
     finite = [(value, step) for value, step in zip(values, steps, strict=True) if math.isfinite(value)]
     if not finite:
-        return
+        return None
     value, step = min(finite) if smallest else max(finite, key=lambda pair: (pair[0], -pair[1]))
-    right = step > (steps[0] + steps[-1]) / 2
-    axes.annotate(
-        f"best {value:.4g}", (step, value), xytext=(-4 if right else 4, -14 if not smallest else 8),
-        textcoords="offset points", ha="right" if right else "left", fontsize=style.SMALL, color=colour, zorder=4,
-        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
-    )  # fmt: skip
+    return step, value
 
 
 def _mark_faults(axes: Axes, steps: list[int], values: list[float]) -> None:

@@ -35,8 +35,10 @@ def forward_flops(module: nn.Module, call: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def model_flops_utilisation(flops_per_sample: int, samples_per_second: float, peak_flops: float, devices: int) -> float:
-    """Share of the devices' peak that training uses on the model itself (PaLM, arXiv 2204.02311, appendix B).
+def model_flops_utilisation(
+    flops_per_sample: int, samples_per_second: float, peak_flops: float, devices: int, passes: int = 3
+) -> float:
+    """Share of the devices' peak that goes into the model itself (PaLM, arXiv 2204.02311, appendix B).
 
     A training step counts as three forward passes: one forward, and a backward of twice its work.
 
@@ -45,5 +47,6 @@ def model_flops_utilisation(flops_per_sample: int, samples_per_second: float, pe
         samples_per_second: over all devices.
         peak_flops: FLOP/s of one device.
         devices: how many.
+        passes: forward passes that the work on a sample is worth: 3 for training, 1 for inference.
     """
-    return 3 * flops_per_sample * samples_per_second / (peak_flops * devices)
+    return passes * flops_per_sample * samples_per_second / (peak_flops * devices)

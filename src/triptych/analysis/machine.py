@@ -75,6 +75,25 @@ def peak_memory(of: torch.device) -> dict[str, int | None]:
     return {"process": resident, "cuda": torch.cuda.max_memory_allocated(of) if of.type == "cuda" else None}
 
 
+def free_memory(of: torch.device) -> int | None:
+    """Bytes that a device can still give: of a CUDA device what its driver says, of a CPU what Linux says is available
+    without swapping, within the limit of its control group; None where nothing tells.
+    """
+    if of.type == "cuda":
+        # What torch holds and does not use can be used as well.
+        return torch.cuda.mem_get_info(of)[0] + torch.cuda.memory_reserved(of) - torch.cuda.memory_allocated(of)
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    try:
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no control group, or one without a limit ("max")
+        return available
+    return min(available, limit - used)
+
+
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the packages that decide what a run does; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}

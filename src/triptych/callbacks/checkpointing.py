@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
@@ -15,7 +14,7 @@ from triptych.callbacks.saves import Saves
 from triptych.checkpoints.files import clean_staging, make_folder
 from triptych.checkpoints.find import FOLDER, LAST
 from triptych.checkpoints.format import save_failed
-from triptych.checkpoints.rng import rng_state, set_rng_state
+from triptych.checkpoints.rng import rng_state, rng_states, set_rng_state
 from triptych.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -177,11 +176,7 @@ class Checkpointing(Checkpoint):
     # What
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        states: list[Any] = [rng_state()]
-        if trainer.world_size > 1:
-            states = [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, rng_state())
-        checkpoint["rng"] = states
+        checkpoint["rng"] = rng_states(trainer.world_size)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("rng", [])

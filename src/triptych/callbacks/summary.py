@@ -20,9 +20,12 @@ from triptych.callbacks import words
 from triptych.callbacks.extent import epoch_of
 from triptych.callbacks.signals import RunStopped
 from triptych.callbacks.throughput import Throughput, batch_size
+from triptych.features.mixed_images import MixedImages
 from triptych.rundir import Masking, RunDirectory, console, write_atomic
 
 log = logging.getLogger(__name__)
+
+_SAMPLES = 16  # whose mean FLOPs stand for all, where images have their own sizes
 
 Summary = dict[str, Any]
 
@@ -50,15 +53,18 @@ class RunSummary(Callback):
         self._begun = time.monotonic()
         self._started = datetime.now().astimezone().isoformat(timespec="seconds")
         self._before: dict[str, float] = {"wall_seconds": 0.0, "train_seconds": 0.0, "samples": 0}
-        self._sample: dict[str, Tensor] = {}
+        self._sample: dict[str, Any] = {}
         self._flops: int | None = None
         self._metrics: dict[str, float | None] = {}
         self.summary: Summary = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Keep one sample, to count FLOPs with."""
+        """Keep one sample, to count FLOPs with; some, where images have their own sizes."""
         if not self._sample and isinstance(batch, dict):
-            self._sample = {name: part[:1].clone() for name, part in batch.items() if isinstance(part, Tensor)}
+            kept = _SAMPLES if any(isinstance(part, MixedImages) for part in batch.values()) else 1
+            self._sample = {
+                name: part[:kept].clone() for name, part in batch.items() if isinstance(part, Tensor | MixedImages)
+            }
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,8 +86,9 @@ class RunSummary(Callback):
         if not self._sample or not callable(loss):
             return
         try:
-            self._flops = forward_flops(pl_module, lambda: loss(self._sample))
+            self._flops = forward_flops(pl_module, lambda: loss(self._sample)) // len(next(iter(self._sample.values())))
         except (RuntimeError, TypeError, ValueError, KeyError, NotImplementedError) as error:
+            # The trained run must end well though a part of a user's own cannot be run or counted out of training.
             log.info("FLOPs per sample are not known: %s", error)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

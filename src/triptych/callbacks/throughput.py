@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
@@ -49,8 +50,7 @@ class LoaderClock(Profiler):
         if not isinstance(present, PassThroughProfiler):
             return None
         clock = cls()
-        # Lightning sets the attribute out of sight of type checkers.
-        setattr(trainer, "profiler", clock)  # noqa: B010
+        cast(Any, trainer).profiler = clock  # Lightning sets the attribute out of sight of type checkers
         return clock
 
 

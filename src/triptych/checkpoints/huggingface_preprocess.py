@@ -55,6 +55,11 @@ def complete(found: dict[str, Any], image_size: Sequence[int], channels: int) ->
 
 def preprocessor_of(preprocess: Preprocess) -> dict[str, Any]:
     """The settings of an image processor that does the same. Raises UserError where there is none."""
+    if preprocess.native is not None:
+        raise UserError(
+            "transformers has no image processor that leaves each image its own size; set model.preprocess to one size "
+            "(native=None)."
+        )
     height, width = preprocess.image_size
     resized = [math.floor(side / preprocess.crop) for side in preprocess.image_size]
     common = {

@@ -152,6 +152,11 @@ def _found(path: Path) -> str:
             "a pickle without a config.json of timm or transformers beside it, and none is ever run to find out "
             "what it holds"
         )
+    if path.suffix == ".safetensors":
+        return (
+            "a file of weights without what says how their model is made (a config.json beside it): give the folder "
+            "that it is from, whole"
+        )
     return f"a file of {path.stat().st_size} bytes"
 
 

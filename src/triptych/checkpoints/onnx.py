@@ -69,6 +69,11 @@ def save_onnx(model: nn.Module, path: str | Path, normalise: bool = True, dynami
         raise UserError(f"only a Classifier can be written as ONNX, not a {type(model).__name__}")
     if not isinstance(model.tower, VisionTower):
         raise UserError(f"only a VisionTower can be written as ONNX, not a {type(model.tower).__name__}")
+    if not dynamic_size and model.preprocess.native is not None:
+        raise UserError(
+            "the model was trained on images of their own sizes, and dynamic_size=false makes a graph for one size: "
+            "leave dynamic_size at true"
+        )
     require_packages()
     portable = Portable(copy.deepcopy(model).cpu().float(), normalise).eval()
     described = _description(model, normalise, dynamic_size)

@@ -161,7 +161,7 @@ def _shapes(name: str, image_size: int) -> dict[str, tuple[int, ...]] | None:
     import timm
 
     with torch.device("meta"):
-        model = timm.create_model(name, num_classes=0)
+        model: Any = timm.create_model(name, num_classes=0)
     if model.pretrained_cfg["input_size"][-1] != image_size:
         return None
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}

@@ -57,7 +57,9 @@ def resized(
         table = "tower.position.places" if isinstance(position, LearnedPosition) else "tower.position.learned.places"
         state[table] = position.table(new.tower.patch.grid(images), state[table].device)
     new.load_state_dict(state)
-    settings = model.preprocess.to_dict() | ({} if image_size is None else {"image_size": list(images)})
+    settings: dict[str, Any] = model.preprocess.to_dict() | ({} if image_size is None else {"image_size": list(images)})
+    if model.preprocess.native is not None:
+        settings["native"]["patch_size"] = list(patches)
     new.preprocess = Preprocess.from_dict(settings)
     new.config = {**config, "preprocess": settings}
     return new.train(model.training)

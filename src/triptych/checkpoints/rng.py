@@ -34,3 +34,12 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     if "cuda" in state and torch.cuda.is_available():
         for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(device_state, device)
+
+
+def rng_states(processes: int) -> list[Any]:
+    """`rng_state` of each of the processes that train together, in the order of their ranks; each must ask."""
+    if processes == 1:
+        return [rng_state()]
+    states: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(states, rng_state())
+    return states

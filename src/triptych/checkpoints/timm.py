@@ -19,7 +19,7 @@ from triptych.checkpoints.timm_eva_export import eva_config, needs_eva
 from triptych.checkpoints.timm_export import timm_config
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
-from triptych.towers.timm import TimmTower
+from triptych.towers.timm import TimmTower, create
 
 
 def is_timm(path: str | Path) -> bool:
@@ -43,6 +43,9 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def describe(config: dict[str, Any], state: dict[str, Tensor]) -> Described:
     """What the saved model is, in our terms. Raises UserError where it has a part that we have not."""
+    arguments = config.get("model_args")
+    if not (arguments is None or isinstance(arguments, dict)):
+        raise UserError(f"The timm config has model_args={arguments!r}; expected names with values.")
     return describe_eva(config, state) if is_eva(str(config["architecture"])) else describe_plain(config, state)
 
 
@@ -65,11 +68,36 @@ def save_timm(model: nn.Module, path: str | Path) -> None:
     """
     if not isinstance(model, Classifier):
         raise UserError(f"Only a Classifier has a form in timm, not a {type(model).__name__}.")
-    if isinstance(model.tower, TimmTower):
-        config, state = any_config(model)
-    else:
-        config, rules = eva_config(model) if needs_eva(model) else timm_config(model)
-        state = export_state(rules, model.state_dict())
+    config, state = _form(model)
     with new_folder(Path(path)) as staging:
         write_file(staging / WEIGHTS[0], safetensors_chunks(state))
         write_file(staging / CONFIG, [json.dumps(config, indent=2).encode()])
+
+
+def timm_twin(model: Classifier) -> nn.Module:
+    """timm's own model of the same architecture, with the same weights and the same rates of what is left out in
+    training, in training mode.
+
+    Raises UserError where timm has no such part, naming it, or the model is timm's already.
+    """
+    if isinstance(model.tower, TimmTower):
+        raise UserError(f"{model.tower.name} is timm's own model already")
+    config, state = _form(model)
+    rates = {"drop_path_rate": model.tower.stack.rates[-1], "patch_drop_rate": model.tower.patch_dropout.rate}
+    twin = create(config["architecture"], model.num_classes, False, **_arguments(config), **rates)
+    twin.load_state_dict(state)
+    return twin
+
+
+def _form(model: Classifier) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What timm's hub writer would save: the config, and the weights under timm's names."""
+    if isinstance(model.tower, TimmTower):
+        return any_config(model)
+    config, rules = eva_config(model) if needs_eva(model) else timm_config(model)
+    return config, export_state(rules, model.state_dict())
+
+
+def _arguments(config: dict[str, Any]) -> dict[str, Any]:
+    arguments = dict(config["model_args"])
+    arguments.pop("num_classes")
+    return arguments

@@ -50,8 +50,8 @@ def describe(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Describe
 
     Raises UserError where the model is no plain ViT, or its config and its weights disagree.
     """
-    arguments = dict(config.get("model_args") or {})
     name = str(config["architecture"])
+    arguments = dict(config.get("model_args") or {})
     heads = _heads(name, arguments)
     unknown = [key for key, value in arguments.items() if key not in HARMLESS and value]
     if unknown:

@@ -1,5 +1,6 @@
 """The ``config.json`` with which timm builds a classifier of ours."""
 
+import logging
 from typing import Any, NoReturn
 
 from torch import nn
@@ -15,6 +16,8 @@ from triptych.nn.mixers.softmax import SoftmaxMixer
 from triptych.nn.pool import AttentionPool, ClassTokenPool, DistilledPool, MeanPool
 from triptych.nn.position import LearnedPosition, NoPosition
 from triptych.towers.vision import VisionTower
+
+log = logging.getLogger("triptych.checkpoints")
 
 # Architectures of timm whose defaults the arguments below all override; they differ in what no JSON argument can say.
 PLAIN, GATED, DISTILLED = "vit_base_patch16_224", "vit_giant_patch14_dinov2", "deit_base_distilled_patch16_224"
@@ -49,6 +52,7 @@ def timm_config(model: Classifier) -> tuple[dict[str, Any], list[Rule]]:
         no_form("distillation token beside a gated feed-forward")
     architecture = GATED if gated else DISTILLED if distilled else PLAIN
     config = hub_config(model, architecture, arguments, ["head", "head_dist"] if distilled else "head")
+    config["model_args"].setdefault("init_values", None)  # timm's gated ViT has layer scale unless told otherwise
     height, width = tower.patch.patch_size
     prefix = 0 if prefix_places is None else tower.prefix
     shape = Shape(prefix, (tower.channels, height, width), "packed" if gated else "plain", distilled)
@@ -87,6 +91,11 @@ def hub_config(
 ) -> dict[str, Any]:
     """The ``config.json`` that timm's hub writer saves beside the weights."""
     preprocess = model.preprocess
+    if preprocess.native is not None:
+        log.warning(
+            "the model was trained on images of their own sizes; its description for timm has one size, %d x %d px",
+            *model.tower.image_size,
+        )
     return {
         "architecture": architecture,
         "num_classes": model.num_classes,

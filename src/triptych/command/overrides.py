@@ -71,6 +71,8 @@ def _override(argument: str, text_keys: frozenset[str], sweep: bool, chosen_from
         sign = ""  # it stands in every configuration: nothing to add
     if value is None:
         return argument
+    if value in ("", "''", '""') and key in text_keys:
+        raise UserError(f"{key}= is empty: give it a value (is a variable of the shell unset?) or leave it out")
     slashed = key.replace(".", "/")
     if value == "null" and slashed in chosen_from:
         return f"~{slashed}"  # Hydra's word for no choice

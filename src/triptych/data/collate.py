@@ -7,10 +7,24 @@ stacked into a ring of buffers that are handed out again once nobody holds them.
 import mmap
 import weakref
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
+
+
+@runtime_checkable
+class Join(Protocol):
+    """How images become one tensor."""
+
+    def shape(self, images: Sequence[Tensor]) -> tuple[int, ...]:
+        """Of the tensor that holds the images, be there none."""
+        ...
+
+    def join(self, images: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+        """The images, at least one, in a tensor of that shape."""
+        ...
 
 
 class BufferRing:
@@ -42,10 +56,11 @@ class BufferRing:
                 return slot
         return None
 
-    def fill(self, slot: int, images: Sequence[Tensor]) -> None:
-        """Stack `images` into a taken slot."""
-        shape = (len(images), *images[0].shape)
-        collate(images, out=self._tensor(memoryview(self._memory[slot]), shape))
+    def fill(self, slot: int, images: Sequence[Tensor], collation: Join | None = None) -> None:
+        """Stack `images` into a taken slot, or join them as a collation does."""
+        shape = (len(images), *images[0].shape) if collation is None else collation.shape(images)
+        join = collate if collation is None else collation.join
+        join(images, out=self._tensor(memoryview(self._memory[slot]), shape))
 
     def hand_out(self, slot: int, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
         """The filled slot as a tensor of `shape`; its death frees the slot."""

@@ -1,8 +1,7 @@
 """Data sets of the library `datasets`: a folder on this machine, or a set of the hub that the user names."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from triptych.data import columns, labels
 from triptych.data.cells import cell_bytes
 from triptych.data.decode import decode_image
 from triptych.data.files import require_folder
+from triptych.data.huggingface_load import load_set
 from triptych.data.labels import Labels
 from triptych.data.source import Label
 from triptych.data.split import SPLIT_NAMES, check_split, split_of, stratified
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 log = logging.getLogger("triptych.data")
-
-_SAVED = ("dataset_dict.json", "state.json")
-"""Files that `save_to_disk` writes: of several splits, and of one."""
 
 
 class DatasetSource:
@@ -143,49 +140,6 @@ class DatasetSource:
         if classes is None and names is None and training is not samples:
             classes = make(_values(training, self._label, names), self._label, where).classes
         return make(values, self._label, where, classes if classes is not None else names)
-
-
-def load_set(root: Path | None, hub: str | None, subset: str | None) -> Any:
-    """The data set in a folder or on the hub; UserError where it, or the library, is not there."""
-    try:
-        import datasets
-    except ModuleNotFoundError as error:
-        raise UserError("data=datasets needs the package datasets: pip install 'triptych[datasets]'") from error
-    with _as_asked(offline=root is not None):
-        try:
-            if root is None:
-                return datasets.load_dataset(str(hub), subset)
-            if any((root / name).is_file() for name in _SAVED):
-                return datasets.load_from_disk(str(root))
-            # Absolute: a bare name such as `parquet` means one of the library's own loaders to it.
-            return datasets.load_dataset(str(root.resolve()), subset)
-        except Exception as error:  # a foreign loader on foreign files: whatever it raises, the set cannot be read
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise UserError(f"the data set {root or hub} cannot be loaded: {reason}") from error
-
-
-@contextmanager
-def _as_asked(offline: bool) -> Iterator[None]:
-    """The library as a guest: no progress bars, no count of downloads, and for a local folder no network at all."""
-    import datasets
-    import huggingface_hub.constants as hub
-    from datasets import config
-
-    changed = [(config, "HF_UPDATE_DOWNLOAD_COUNTS", False)]
-    if offline:
-        changed += [(module, "HF_HUB_OFFLINE", True) for module in (config, hub)]
-    before = [(module, name, getattr(module, name)) for module, name, _ in changed]
-    bars = datasets.are_progress_bars_disabled()
-    for module, name, value in changed:
-        setattr(module, name, value)
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
-        if not bars:
-            datasets.enable_progress_bars()
 
 
 def splits_of(loaded: Any, title: str) -> "dict[str, Dataset]":

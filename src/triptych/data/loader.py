@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from triptych.data.collate import BufferRing
+from triptych.data.collation import Collation
 from triptych.data.crew import Crew, WorkerDeath
 from triptych.data.order import Order
 from triptych.data.samples import Failure, Fetched, StepSamples
@@ -16,6 +17,9 @@ from triptych.data.transforms import Transform
 from triptych.errors import UserError
 
 log = logging.getLogger("triptych.data")
+
+Batch = dict[str, Any]
+"""Tensors, and `MixedImages` where images have their own sizes."""
 
 FEW_SAMPLES = 1000
 """A share of bad samples is taken over at least this many (or the whole data set), lest the first one stop a run."""
@@ -79,7 +83,7 @@ class StepLoader:
         source: the data set.
         order: which samples make up a step.
         transform: for each sample, seeded by (order.seed, epoch, sample).
-        shape: `(channels, height, width)` of the images that the transform gives.
+        collation: makes a batch of the images that the transform gives.
         bad: counts samples that cannot be read.
         workers: processes that read; 0 reads in this one.
         training: epochs follow each other, and a step whose samples are all bad gets the next step's; otherwise every
@@ -94,7 +98,7 @@ class StepLoader:
         source: Source,
         order: Order,
         transform: Transform,
-        shape: tuple[int, int, int],
+        collation: Collation,
         bad: BadSamples,
         workers: int = 0,
         training: bool = True,
@@ -104,7 +108,7 @@ class StepLoader:
         self.source = source
         self.order = order
         self.transform = transform
-        self.shape = shape
+        self.collation = collation
         self.bad = bad
         self.workers = workers
         self.training = training
@@ -118,7 +122,7 @@ class StepLoader:
     def __len__(self) -> int:
         return self.order.steps_per_epoch if self.stop_step is None else self.stop_step
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         start = self.start_step if self.training else 0
         stop = (self.order.epoch(start) + 1) * len(self) if self.stop_step is None else self.stop_step
         self.start_step = stop
@@ -149,15 +153,14 @@ class StepLoader:
 
     def _new_crew(self) -> Crew:
         largest = -(-min(self.order.batch_size, self.order.size) // self.world_size)
-        channels, height, width = self.shape
-        return Crew(self._samples, largest * channels * height * width, self.workers)
+        return Crew(self._samples, largest * self.collation.largest, self.workers)
 
     def _samples(self, ring: BufferRing | None, reading: Tensor) -> StepSamples:
         return StepSamples(
             source=self.source,
             order=self.order,
             transform=self.transform,
-            shape=self.shape,
+            collation=self.collation,
             ring=ring,
             reading=reading,
             rank=self.rank,
@@ -165,7 +168,7 @@ class StepLoader:
             substitute=self.training,
         )
 
-    def _unpack(self, fetched: Fetched, ring: BufferRing | None) -> dict[str, Tensor] | None:
+    def _unpack(self, fetched: Fetched, ring: BufferRing | None) -> Batch | None:
         if fetched.error is not None:
             raise UserError(fetched.error)
         images = fetched.images
@@ -176,8 +179,8 @@ class StepLoader:
             if self.training:
                 raise UserError(f"none of the {len(self.source)} samples can be read; the log names them")
             return None
-        batch = {
-            "image": images,
+        batch: Batch = {
+            "image": self.collation.batch(images, fetched.sizes),
             "label": torch.from_numpy(fetched.labels),
             "index": torch.from_numpy(fetched.indices),
         }

@@ -7,12 +7,15 @@ from typing import Any
 from lightning import LightningDataModule
 
 from triptych.data.cache import CachedSource
+from triptych.data.collation import collation
 from triptych.data.files import suggest
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.order import Order
+from triptych.data.sizes import ImageSize, image_shape
 from triptych.data.source import Relabelled, Source, SourceFactory, with_root
-from triptych.data.transforms import Transform, image_shape
+from triptych.data.transforms import CentreCrop, Transform
 from triptych.errors import UserError
+from triptych.features.native_size import NativeSize
 
 
 class ImageData(LightningDataModule):
@@ -30,7 +33,7 @@ class ImageData(LightningDataModule):
         augment: transform of training images.
         evaluate: transform of validation images.
         batch_size: global: samples of one optimizer step, over all ranks and micro-batches.
-        image_size: of the transforms' results: one number, or height and width.
+        image_size: of the transforms' results: one number, height and width, or a `NativeSize`.
         mean: of each channel, of pixels scaled to 0..1; the objective normalises with it on the device. Its length is
             the number of channels.
         std: standard deviation of each channel, likewise.
@@ -53,7 +56,7 @@ class ImageData(LightningDataModule):
         augment: Transform,
         evaluate: Transform,
         batch_size: int,
-        image_size: int | Sequence[int],
+        image_size: ImageSize,
         mean: Sequence[float | int],
         std: Sequence[float | int],
         workers: int = 0,
@@ -65,8 +68,17 @@ class ImageData(LightningDataModule):
         super().__init__()
         if len(mean) != len(std) or len(mean) not in (1, 3):
             raise UserError(f"mean has {len(mean)} values and std {len(std)}: both need 3 (RGB) or 1 (grey)")
+        if not all(0 <= value <= 1 for value in mean):
+            raise UserError(
+                f"mean is {list(mean)}; it is of pixels scaled to 0..1: divide numbers of 0..255, and std too, by 255"
+            )
         if min(std) <= 0:
             raise UserError(f"std is {list(std)}; each must be above 0")
+        if isinstance(image_size, NativeSize) and image_size.sides and isinstance(augment, CentreCrop):
+            raise UserError(
+                f"data.image_size.sides={list(image_size.sides)} draws a size for each training image, but nothing is "
+                "augmented (data/augment=none, or a linear probe): set data.image_size.sides=null"
+            )
         if workers < 0:
             raise UserError(f"data.workers is {workers}; it must not be negative")
         if not 0 <= max_bad_fraction <= 1:
@@ -180,8 +192,8 @@ class ImageData(LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         # One count a data set, however often Lightning asks for its loader.
         bad = self._bad.setdefault(id(source), BadSamples(len(source), self.max_bad_fraction))
-        shape = (self.channels, *self.image_size)
-        return self._loader_kind(source, order, transform, shape, bad, self.workers, training, rank, world_size)
+        joined = collation(self.channels, self.image_size)
+        return self._loader_kind(source, order, transform, joined, bad, self.workers, training, rank, world_size)
 
     def _cached(self, source: Source) -> Source:
         return CachedSource(source) if self.cache else source

@@ -12,7 +12,8 @@ from triptych.data.captions import Caption, Fields
 from triptych.data.cells import cell_bytes
 from triptych.data.decode import decode_image
 from triptych.data.files import require_folder
-from triptych.data.huggingface_sets import image_column, load_set, own_split, splits_of, undecoded
+from triptych.data.huggingface_load import load_set
+from triptych.data.huggingface_sets import image_column, own_split, splits_of, undecoded
 from triptych.data.pair_source import LOOKED_AT, check_captions, concepts, part_of_split
 from triptych.data.split import check_split
 from triptych.errors import UserError

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from triptych.data.collate import BufferRing, collate
+from triptych.data.collate import BufferRing
+from triptych.data.collation import Collation, Sizes
 from triptych.data.decode import to_tensor
 from triptych.data.order import Order, mixed_seed
 from triptych.data.source import BadSample, Label, Source
@@ -36,7 +37,8 @@ class Fetched(NamedTuple):
         labels: int64 `(batch,)` or float32 `(batch, classes)`; None where no sample could be read.
         indices: int64 `(batch,)`.
         images: a buffer's slot that holds them, or, where none was free, the images themselves.
-        shape: of the images.
+        shape: of the tensor that holds the images.
+        sizes: heights and widths of the images.
         failures: samples that could not be read.
         seen: samples tried.
         error: a user's mistake that ends the run, as its message.
@@ -46,6 +48,7 @@ class Fetched(NamedTuple):
     indices: np.ndarray | None = None
     images: int | Tensor = 0
     shape: tuple[int, ...] = ()
+    sizes: Sizes = ()
     failures: tuple[Failure, ...] = ()
     seen: int = 0
     error: str | None = None
@@ -57,8 +60,8 @@ class StepSamples(Dataset[Fetched]):
     Args:
         source: the data set.
         order: which samples make up a step.
-        transform: uint8 image to uint8 image of the shape that all samples share.
-        shape: `(channels, height, width)` that the transform must give.
+        transform: uint8 image to uint8 image of a shape that the collation takes.
+        collation: makes one tensor of the images.
         ring: buffers for the images, or None.
         reading: one int64 a worker; the sample that it is reading stands there, for a message should it die.
         rank: of this process.
@@ -72,7 +75,7 @@ class StepSamples(Dataset[Fetched]):
         source: Source,
         order: Order,
         transform: Transform,
-        shape: tuple[int, int, int],
+        collation: Collation,
         ring: BufferRing | None,
         reading: Tensor,
         rank: int,
@@ -82,7 +85,7 @@ class StepSamples(Dataset[Fetched]):
         self.source = source
         self.order = order
         self.transform = transform
-        self.shape = shape
+        self.collation = collation
         self.ring = ring
         self.reading = reading
         self.rank = rank
@@ -118,7 +121,7 @@ class StepSamples(Dataset[Fetched]):
                 read.append(index)
             seen += len(indices)
             if read or not indices:
-                return self._stacked(images, labels, read)._replace(failures=tuple(failures), seen=seen)
+                return self._joined(images, labels, read)._replace(failures=tuple(failures), seen=seen)
         return Fetched(failures=tuple(failures), seen=seen)
 
     def _sample(self, index: int, epoch: int) -> tuple[Tensor, Label]:
@@ -127,26 +130,27 @@ class StepSamples(Dataset[Fetched]):
         # Before the source is read: one that draws (a caption of several) takes its seed from here too.
         torch.default_generator.manual_seed(mixed_seed(self.order.seed, epoch, index))
         picture, label = self.source.read(index)
-        image = to_tensor(picture, self.shape[0]) if isinstance(picture, Image.Image) else picture
+        image = to_tensor(picture, self.collation.channels) if isinstance(picture, Image.Image) else picture
         image = self.transform(image)
-        if tuple(image.shape) != self.shape:
+        if not self.collation.fits(image):
             raise UserError(
                 f"{self.source.name(index)} is {tuple(image.shape)} (channels, height, width) after its transform, and "
-                f"{self.shape} is expected: the source's channels, the transform's image_size, and data.image_size, "
-                "data.mean and data.std must agree"
+                f"{self.collation.expected} is expected: the source's channels, the transform's image_size, and "
+                "data.image_size, data.mean and data.std must agree"
             )
         return image, label
 
-    def _stacked(self, images: list[Tensor], labels: list[Label], indices: list[int]) -> Fetched:
-        shape = (len(images), *self.shape)
+    def _joined(self, images: list[Tensor], labels: list[Label], indices: list[int]) -> Fetched:
+        shape = self.collation.shape(images)
         worker = get_worker_info()
         slot = self.ring.take(worker.id if worker is not None else 0) if self.ring is not None and images else None
         if self.ring is not None and slot is not None:
-            self.ring.fill(slot, images)
-            stacked = slot
+            self.ring.fill(slot, images, self.collation)
+            joined = slot
         else:
-            stacked = collate(images) if images else torch.empty(shape, dtype=torch.uint8)
-        return Fetched(_labels(labels), np.array(indices, dtype=np.int64), stacked, shape)
+            joined = self.collation.join(images) if images else torch.empty(shape, dtype=torch.uint8)
+        sizes = tuple((image.shape[1], image.shape[2]) for image in images)
+        return Fetched(_labels(labels), np.array(indices, dtype=np.int64), joined, shape, sizes)
 
 
 def _labels(labels: list[Label]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Augmentation presets over torchvision v2: uint8 image in, uint8 image of the model's size out.
+"""Augmentation presets over torchvision v2: uint8 image in, uint8 image of the model's size (or its own) out.
 
 A transform draws from torch's default generator, as all of torchvision v2 does; the loader seeds that generator for
 each sample by (seed, epoch, sample) and puts it back afterwards. So any v2 transform may stand in a preset's place.
@@ -20,7 +20,10 @@ from torchvision.transforms.v2 import functional as F
 
 from triptych.data.decode import to_tensor
 from triptych.data.files import suggest
+from triptych.data.sizes import ImageSize, draw_size, image_shape
 from triptych.errors import UserError
+from triptych.features.native_size import NativeSize
+from triptych.features.preprocess import Preprocess, cut_native
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -29,14 +32,6 @@ INTERPOLATIONS = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
 }
-
-
-def image_shape(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """`(height, width)` in pixels of a size given as one number or as two."""
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if height < 1 or width < 1:
-        raise UserError(f"image_size is {image_size}; both sides must be at least 1 pixel")
-    return height, width
 
 
 def _interpolation(name: str) -> InterpolationMode:
@@ -58,16 +53,17 @@ def _pixel_value(fill: int) -> int:
 
 
 class CentreCrop:
-    """No augmentation, for evaluation: the whole image is resized so that a central crop has the model's size.
+    """No augmentation, for evaluation: the whole image is resized so that a central crop has the model's size, by the
+    `Preprocess` that the trained model is used with, so that a validation gives the numbers of `triptych evaluate`.
 
     Args:
-        image_size: of the result: one number, or height and width.
+        image_size: of the result: one number, height and width, or a `NativeSize`.
         crop_fraction: the crop's part of the resized image (timm's `crop_pct`); 1 keeps the full short side.
         interpolation: `nearest`, `bilinear` or `bicubic`, the last two with antialiasing.
     """
 
     def __init__(
-        self, image_size: int | Sequence[int], crop_fraction: float | int = 1.0, interpolation: str = "bilinear"
+        self, image_size: ImageSize, crop_fraction: float | int = 1.0, interpolation: str = "bilinear"
     ) -> None:
         if not 0 < crop_fraction <= 1:
             raise UserError(f"crop_fraction is {crop_fraction}; it must lie above 0 and not above 1")
@@ -75,31 +71,32 @@ class CentreCrop:
         self.crop_fraction = crop_fraction
         self.interpolation = _interpolation(interpolation)
 
-    def __call__(self, image: UInt8[Tensor, "channels height width"]) -> UInt8[Tensor, "channels rows columns"]:
-        """The central part of the resized image."""
-        height, width = image.shape[-2:]
-        scale = max(self.shape[0] / height, self.shape[1] / width) / self.crop_fraction
-        resized = [max(round(height * scale), self.shape[0]), max(round(width * scale), self.shape[1])]
-        if resized != [height, width]:
-            image = F.resize_image(image, resized, interpolation=self.interpolation, antialias=True)
-        top, left = (resized[0] - self.shape[0]) // 2, (resized[1] - self.shape[1]) // 2
-        return image[:, top : top + self.shape[0], left : left + self.shape[1]]
+    def __call__(
+        self, image: UInt8[Tensor, "channels height width"], draw: float | None = None
+    ) -> UInt8[Tensor, "channels rows columns"]:
+        """The central part of the resized image; for `draw` see `NativeSize.fit`."""
+        if isinstance(self.shape, NativeSize):
+            return cut_native(image, self.shape, self.crop_fraction, self.interpolation, draw)
+        if self.crop_fraction == 1 and image.shape[-2:] == self.shape:
+            return image
+        size = Preprocess(self.shape, interpolation=self.interpolation.value, crop=self.crop_fraction)
+        return size.cut(image)
 
 
 class RandomResizedCrop:
     """The preset `light`: a random part of the image at random aspect, resized, and perhaps mirrored (Inception crop).
 
     Args:
-        image_size: of the result: one number, or height and width.
+        image_size: of the result: one number, height and width, or a `NativeSize` for the part's own proportions.
         scale: least and largest part of the image's area.
-        ratio: least and largest width over height of that part.
+        ratio: least and largest width over height of that part; with a `NativeSize`, times those of the whole image.
         flip: probability of a horizontal mirror image; 0 where left and right mean something.
         interpolation: `nearest`, `bilinear` or `bicubic`, the last two with antialiasing.
     """
 
     def __init__(
         self,
-        image_size: int | Sequence[int],
+        image_size: ImageSize,
         scale: Sequence[float | int] = (0.35, 1.0),
         ratio: Sequence[float | int] = (3 / 4, 4 / 3),
         flip: float | int = 0.5,
@@ -122,13 +119,17 @@ class RandomResizedCrop:
         area_draw, ratio_draw, top_draw, left_draw, flip_draw = torch.rand(5, dtype=torch.float64).tolist()
         area = height * width * (self.scale[0] + area_draw * (self.scale[1] - self.scale[0]))
         ratio = math.exp(self.log_ratio[0] + ratio_draw * (self.log_ratio[1] - self.log_ratio[0]))
+        if isinstance(self.shape, NativeSize):
+            ratio *= width / height
         # A part that would stick out is cut back to the image: no rejection, so every image costs the same.
         rows = min(max(round(math.sqrt(area / ratio)), 1), height)
         columns = min(max(round(math.sqrt(area * ratio)), 1), width)
         top = int(top_draw * (height - rows + 1))
         left = int(left_draw * (width - columns + 1))
+        shape = self.shape
+        target = shape.fit(rows, columns, draw_size(shape)) if isinstance(shape, NativeSize) else shape
         image = F.resized_crop_image(
-            image, top, left, rows, columns, list(self.shape), interpolation=self.interpolation, antialias=True
+            image, top, left, rows, columns, list(target), interpolation=self.interpolation, antialias=True
         )
         return F.horizontal_flip_image(image) if flip_draw < self.flip else image
 
@@ -137,7 +138,8 @@ class PadCrop:
     """The preset for small images (CIFAR, MNIST): padded, cropped at a random place, and perhaps mirrored.
 
     Args:
-        image_size: of the result: one number, or height and width. Images of another size are resized first.
+        image_size: of the result: one number, height and width, or a `NativeSize`. Images of another size are
+            resized first.
         padding: pixels on each side.
         flip: probability of a horizontal mirror image.
         fill: value of the padding, 0 to 255: the colour of the data's background.
@@ -146,7 +148,7 @@ class PadCrop:
 
     def __init__(
         self,
-        image_size: int | Sequence[int],
+        image_size: ImageSize,
         padding: int = 4,
         flip: float | int = 0.5,
         fill: int = 0,
@@ -161,7 +163,7 @@ class PadCrop:
 
     def __call__(self, image: UInt8[Tensor, "channels height width"]) -> UInt8[Tensor, "channels rows columns"]:
         """The image moved by up to `padding` pixels."""
-        image = self.fit(image)
+        image = self.fit(image, draw_size(self.fit.shape))
         channels, height, width = image.shape
         top_draw, left_draw, flip_draw = torch.rand(3, dtype=torch.float64).tolist()
         top = int(top_draw * (2 * self.padding + 1))

@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from triptych.data.collation import collation
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.order import Order
 from triptych.data.samples import Failure
 from triptych.data.source import Source
 from triptych.errors import UserError
+from triptych.features.mixed_images import MixedImages
 from triptych.features.preprocess import Preprocess
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -53,8 +55,8 @@ class Forward:
         self._type = AUTOCAST.get(precision)
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Float[Tensor, "batch classes"]:
-        """Logits, float32, of uint8 images `(batch, channels, height, width)`."""
+    def __call__(self, images: Tensor | MixedImages) -> Float[Tensor, "batch classes"]:
+        """Logits, float32, of uint8 images `(batch, channels, height, width)`, or each of its own size."""
         images = self._preprocess.normalise(images.to(self.device, non_blocking=True))
         with torch.autocast(self.device.type, self._type) if self._type else nullcontext():
             return self._model(images).float().cpu()
@@ -120,10 +122,10 @@ def run_over(
         progress: told the batches done and to do after each.
     """
     bad = _Collected(len(source))
-    shape = (len(preprocess.mean), *preprocess.image_size)
+    joined = collation(len(preprocess.mean), preprocess.native or preprocess.image_size)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     if order.steps_per_epoch:
-        loader = StepLoader(source, order, preprocess.cut, shape, bad, workers, training=False)
+        loader = StepLoader(source, order, preprocess.cut, joined, bad, workers, training=False)
         for done, batch in enumerate(loader, start=1):
             # Copies, for a batch's memory is used again for the next one.
             parts.append((batch["index"].clone(), batch["label"].clone(), forward(batch["image"])))

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -192,13 +193,11 @@ def _write_parquet(path: Path, columns: list[str], rows: Iterable[Sequence[Any]]
 
 def need_parquet() -> None:
     """Raises UserError where pyarrow is not installed."""
-    try:
-        import pyarrow  # noqa: F401
-    except ModuleNotFoundError as error:
+    if find_spec("pyarrow") is None:
         raise UserError(
             "predictions=parquet needs pyarrow, which is not installed: pip install 'triptych[parquet]', or take "
             "predictions=csv"
-        ) from error
+        )
 
 
 def class_table(title: str, rows: Sequence[ClassScore]) -> Table:

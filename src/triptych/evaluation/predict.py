@@ -89,7 +89,7 @@ def tell(
             else:
                 batch.append((each.name, result))
             if batch and (len(batch) == settings["batch_size"] or done == len(inputs)):
-                logits = forward(torch.stack([image for _, image in batch]))
+                logits = forward(given.preprocess.batch([image for _, image in batch]))
                 yield from _classes(batch, logits, given, names, settings)
                 batch = []
             now = time.monotonic()

@@ -22,11 +22,11 @@ class ByteTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """One row for each text."""
-        return rows_of(map(self.encode, texts), self.context_length, self.pad_token, self.end_token)
+        return rows_of(map(self.encode, texts), self.context_length, self.start_token, self.end_token, self.pad_token)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of one text, start and end included, however many."""
-        return [self.start_token, *(byte + SPECIAL for byte in clean(text, self.clean).encode()), self.end_token]
+        """The ids of one text, without start and end, however many."""
+        return [byte + SPECIAL for byte in clean(text, self.clean).encode()]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that ids stand for; a letter that was cut through is shown as such."""

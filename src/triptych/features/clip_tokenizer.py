@@ -12,11 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import regex
 from tokenizers.models import BPE
 
-from triptych.features.text import check_cleaning, clean
-from triptych.features.tokenizer import Tokens, rows_of
+from triptych.features.text import check_cleaning, words
+from triptych.features.tokenizer import Tokens, ended_rows
 
 VOCABULARY = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 MERGES = 49_152 - 256 - 2
@@ -46,13 +47,22 @@ class ClipTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """One row for each text."""
-        return rows_of(map(self.encode, texts), self.context_length, self.pad_token, self.end_token)
+        # No piece reaches over a space. All words of all texts are looked up at one go.
+        found: list[str] = []
+        counts = [0]
+        for text in texts:
+            found += words(text, self.clean)
+            counts.append(len(found))
+        pieces = list(map(self._words.__getitem__, found))
+        ends = np.zeros(len(pieces) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)), out=ends[1:])
+        sizes = np.diff(ends[counts])
+        flat = np.fromiter(chain.from_iterable(pieces), np.int64, ends[-1])
+        return ended_rows(flat, sizes, self.context_length, (self.start_token, self.end_token, self.pad_token))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of one text, start and end included, however many."""
-        # No piece reaches over a space, and what is clean has no other whitespace between words.
-        words = clean(text, self.clean).split()
-        return [self.start_token, *chain.from_iterable(map(self._words.__getitem__, words)), self.end_token]
+        """The ids of one text, without start and end, however many."""
+        return [*chain.from_iterable(map(self._words.__getitem__, words(text, self.clean)))]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that ids stand for, without start, end and padding."""
@@ -81,12 +91,14 @@ class _Words(dict[str, tuple[int, ...]]):
     def __init__(self, cut: Callable[[str], tuple[int, ...]]) -> None:
         super().__init__()
         self.cut = cut
+        self.update(_whole_words())
 
     def __missing__(self, word: str) -> tuple[int, ...]:
         ids = self.cut(word)
         if len(word) <= KEPT_LENGTH:
             if len(self) >= KEPT_WORDS:
                 self.clear()
+                self.update(_whole_words())
             self[word] = ids
         return ids
 
@@ -124,6 +136,15 @@ def _vocabulary() -> tuple[BPE, list[str], dict[str, int]]:
     ids = {piece: number for number, piece in enumerate(pieces())}
     model = BPE(vocab=ids, merges=merges(), end_of_word_suffix=WORD_END)
     return model, pieces(), {letter: byte for byte, letter in _byte_letters().items()}
+
+
+@cache
+def _whole_words() -> dict[str, tuple[int, ...]]:
+    """The words of ASCII letters that are tokens themselves, as most words of most captions are."""
+    named = (
+        (piece.removesuffix(WORD_END), number) for number, piece in enumerate(pieces()) if piece.endswith(WORD_END)
+    )
+    return {word: (number,) for word, number in named if word.isascii() and word.isalpha() and word.islower()}
 
 
 @cache

@@ -47,11 +47,11 @@ class SentencePieceTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """One row for each text."""
-        return rows_of(map(self.encode, texts), self.context_length, self.pad_token, self.end_token)
+        return rows_of(map(self.encode, texts), self.context_length, None, self.end_token, self.pad_token)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of one text, the end included, however many."""
-        return [*self._model.encode(clean(text, self.clean)), self.end_token]
+        """The ids of one text, without the end, however many."""
+        return self._model.encode(clean(text, self.clean))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that ids stand for."""

@@ -1,6 +1,7 @@
 """What a tokenizer is: texts to rows of ids, and a plain description that travels with a checkpoint."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -47,20 +48,31 @@ class Tokenizer(Protocol):
         ...
 
 
-def rows_of(sequences: Iterable[Sequence[int]], context_length: int, pad: int, end: int | None) -> Tokens:
-    """Rows of ``context_length`` ids, padded by ``pad``; a longer sequence is cut, and ends with ``end`` all the same
-    (None: it is simply cut). A text ends with its first ``end``, also where the text itself spells one, for there CLIP
-    reads it.
+def rows_of(sequences: Iterable[Sequence[int]], context_length: int, start: int | None, end: int, pad: int) -> Tokens:
+    """Rows from the ids between start and end of each text: see `ended_rows`."""
+    given = list(sequences)
+    sizes = np.fromiter(map(len, given), np.int64, len(given))
+    flat = np.fromiter(chain.from_iterable(given), np.int64, int(sizes.sum()))
+    return ended_rows(flat, sizes, context_length, (start, end, pad))
+
+
+def ended_rows(
+    flat: np.ndarray, sizes: np.ndarray, context_length: int, special: tuple[int | None, int, int]
+) -> Tokens:
+    """Rows of ``context_length`` ids from those of all texts end to end, ``sizes`` of each: start (where there is one),
+    the text, end, padding. A text that is too long is cut, its end kept.
+
+    A text ends with its first end token, also where it spells one itself, for there CLIP reads it.
     """
-    cut = []
-    for ids in sequences:
-        if len(ids) > context_length:
-            ids = [*ids[:context_length]] if end is None else [*ids[: context_length - 1], end]
-        cut.append(ids)
-    lengths = np.fromiter(map(len, cut), np.int64, len(cut))
-    rows = np.full((len(cut), context_length), pad, np.int64)
-    flat = np.fromiter((i for ids in cut for i in ids), np.int64, int(lengths.sum()))
-    rows[np.arange(context_length) < lengths[:, None]] = flat
-    if end is not None:
-        lengths = (rows == end).argmax(1) + 1
-    return Tokens(torch.from_numpy(rows), torch.from_numpy(lengths))
+    start, end, pad = special
+    first = int(start is not None)
+    kept = np.minimum(sizes, context_length - first - 1)
+    rows = np.full((len(sizes), context_length), pad, np.int64)
+    if start is not None:
+        rows[:, 0] = start
+    places = np.arange(len(flat)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    within = places < context_length - first - 1
+    columns = np.arange(context_length - first) < kept[:, None]
+    rows[:, first:][columns] = flat[within]
+    rows[np.arange(len(sizes)), first + kept] = end
+    return Tokens(torch.from_numpy(rows), torch.from_numpy((rows == end).argmax(1) + 1))

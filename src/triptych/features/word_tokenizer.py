@@ -35,12 +35,11 @@ class WordTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """One row for each text."""
-        return rows_of(map(self.encode, texts), self.context_length, self.pad_token, self.end_token)
+        return rows_of(map(self.encode, texts), self.context_length, self.start_token, self.end_token, self.pad_token)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of one text, start and end included, however many."""
-        found = (self._ids.get(word, self.unknown_token) for word in split(text, self.clean))
-        return [self.start_token, *found, self.end_token]
+        """The ids of one text, without start and end, however many."""
+        return [self._ids.get(word, self.unknown_token) for word in split(text, self.clean)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The words that ids stand for, a space between."""

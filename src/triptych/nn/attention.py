@@ -36,7 +36,7 @@ def attend(
     keys.
 
     Padded keys count for nothing; the outputs at padded queries are finite and meaningless. A packed batch reaches
-    variable-length flash attention on CUDA in half precision; elsewhere the sequences of each length run together as
+    variable-length flash attention on CUDA in half precision; elsewhere each group of sequences of one length runs as
     one dense call.
     """
     if not layout.packed:
@@ -47,12 +47,18 @@ def attend(
         return attend_rows(q, k, v, layout.causal).flatten(0, 1)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and watching() is None:
         return _variable_length(query, key, value, layout)
+    # One gather and one split for all groups: the gradient of a split is one concatenation, that of many slices a sum.
+    counts = [len(rows) for _, rows in layout.groups]
+    parts = zip(*(_in_order(x, layout.order).split(counts) for x in (query, key, value)), strict=True)
     outputs = []
-    for length, rows in layout.groups:
-        q, k, v = (x.index_select(0, rows).unflatten(0, (-1, length)) for x in (query, key, value))
+    for (length, _), part in zip(layout.groups, parts, strict=True):
+        q, k, v = (x.unflatten(0, (-1, length)) for x in part)
         outputs.append(attend_rows(q, k, v, layout.causal).flatten(0, 1))
-    assert layout.ungroup is not None
-    return torch.cat(outputs).index_select(0, layout.ungroup)
+    return _in_order(torch.cat(outputs), layout.ungroup)
+
+
+def _in_order(x: Tensor, order: Tensor | None) -> Tensor:
+    return x if order is None else x.index_select(0, order)
 
 
 def attend_rows(

@@ -28,10 +28,14 @@ class Rotary(NamedTuple):
 
 
 class LengthGroup(NamedTuple):
-    """The sequences of one length in a packed batch: their tokens are ``rows`` (``count * length`` of them)."""
+    """Sequences of one length in a packed batch: their tokens are ``rows`` (``count * length`` of them)."""
 
     length: int
     rows: Int[Tensor, " tokens"]
+
+
+# Sequences as long as this are cheaper to attend to one by one, where they lie, than to bring next to their equals.
+LONG = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ class SequenceLayout:
     cu_seqlens: Tensor | None = None
     key_mask: Tensor | None = None
     groups: tuple[LengthGroup, ...] = ()
+    order: Tensor | None = None
     ungroup: Tensor | None = None
 
     @classmethod
@@ -103,10 +108,10 @@ class SequenceLayout:
         cumulative = _cumulative(sizes, place)
         if min(sizes) == max(sizes):
             return cls(len(sizes), sizes[0], place, None, causal, True, prefix, cu_seqlens=cumulative)
-        groups, ungroup = _group(sizes, place)
+        groups, order, ungroup = _group(sizes, place)
         return cls(
             len(sizes), max(sizes), place, sizes, causal, True, prefix, None,
-            torch.tensor(sizes, device=place), cumulative, None, groups, ungroup,
+            torch.tensor(sizes, device=place), cumulative, None, groups, order, ungroup,
         )  # fmt: skip
 
     @property
@@ -133,6 +138,13 @@ class SequenceLayout:
         return other.with_rotary(
             self.rotary.map(lambda t: self.pack(t if t.ndim == 3 else t.expand(self.batch, *t.shape)))
         )
+
+    def to_padded(self) -> "SequenceLayout":
+        """The padded layout of the same sequences, rotation tables included."""
+        if not self.packed:
+            return self
+        other = SequenceLayout.padded(self.host_sizes, self.max_length, self.causal, self.prefix, self.device)
+        return other.with_rotary(None if self.rotary is None else self.rotary.map(self.unpack))
 
     def pack(self, x: Tensor) -> Tensor:
         """Padded ``(batch, tokens, ...)`` to packed ``(total, ...)``: padding goes, order stays."""
@@ -212,13 +224,20 @@ def _cumulative(sizes: Sequence[int], device: torch.device) -> Int[Tensor, " sta
     return torch.tensor(ends, dtype=torch.int32, device=device)
 
 
-def _group(sizes: Sequence[int], device: torch.device) -> tuple[tuple[LengthGroup, ...], Tensor]:
-    """Groups of equal length, and the rows that bring their concatenation back into packed order."""
-    members: dict[int, list[int]] = {}
-    start = 0
-    for size in sizes:
-        members.setdefault(size, []).extend(range(start, start + size))
+def _group(sizes: Sequence[int], device: torch.device) -> tuple[tuple[LengthGroup, ...], Tensor | None, Tensor | None]:
+    """Groups of equal length, the order of rows that brings each group together, and its inverse.
+
+    Both orders are None where every group lies together already, as neighbours of one length and long sequences do.
+    """
+    members: dict[tuple[int, int], list[int]] = {}
+    start = run = 0
+    apart = sum(sizes) >= LONG * len(sizes)
+    for place, size in enumerate(sizes):
+        run += place > 0 and size != sizes[place - 1]
+        members.setdefault((size, run if apart else 0), []).extend(range(start, start + size))
         start += size
+    groups = tuple(LengthGroup(size, torch.tensor(rows, device=device)) for (size, _), rows in members.items())
     order = torch.tensor([row for rows in members.values() for row in rows])
-    groups = tuple(LengthGroup(length, torch.tensor(rows, device=device)) for length, rows in members.items())
-    return groups, order.argsort().to(device)
+    if torch.equal(order, torch.arange(len(order))):
+        return groups, None, None
+    return groups, order.to(device), order.argsort().to(device)

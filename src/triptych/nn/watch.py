@@ -17,7 +17,7 @@ from triptych.nn.layout import SequenceLayout
 
 class Seen(NamedTuple):
     """What one module attended to in one forward pass: the layout of the batch, and the weights ``(sequences, heads,
-    queries, keys)`` of each dense call, in order. A packed layout makes one call for each length of its `groups`.
+    queries, keys)`` of each dense call, in order. A packed layout makes one call for each of its `groups`.
     """
 
     layout: SequenceLayout

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
+from triptych.features.mixed_images import MixedImages
 from triptych.losses import softmax_cross_entropy
 from triptych.objectives.base import Batch, Objective
 from triptych.objectives.metrics import ClassificationMetrics, MultiLabelMetrics, SingleLabelMetrics
 from triptych.objectives.mixing import BatchMix
+from triptych.objectives.pixels import Pixels
 from triptych.objectives.predictions import Predictions
+from triptych.objectives.validation import check_loaders, checked_names
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -49,14 +52,8 @@ class ClassificationObjective(Objective):
         validation_names: Sequence[str] = ("val",),
     ) -> None:
         super().__init__(model, optimizer, schedule, clip, micro_batch_size)
-        if len(mean) != len(std) or not all(value > 0 for value in std):
-            raise UserError(
-                f"mean is {list(mean)} and std {list(std)}, but both need one number per channel, std above 0"
-            )
-        if not validation_names or len({"val", *validation_names[1:]}) != len(validation_names):
-            raise UserError(
-                f"validation_names is {list(validation_names)}, but must be different names; the first counts as 'val'"
-            )
+        self._pixels = Pixels(mean, std)
+        self.validation_names = checked_names(validation_names)
         function = loss.func if isinstance(loss, partial) else loss
         if multi_label and function is softmax_cross_entropy:
             raise UserError(
@@ -69,7 +66,6 @@ class ClassificationObjective(Objective):
         self.multi_label = multi_label
         self.compute_loss = loss
         self.mix = mix
-        self.validation_names = ("val", *validation_names[1:])
         kind = MultiLabelMetrics if multi_label else SingleLabelMetrics
         self.metrics = nn.ModuleList(kind(num_classes) for _ in self.validation_names)
         self.monitor = f"val/{kind.monitor}"
@@ -80,30 +76,21 @@ class ClassificationObjective(Objective):
         ]
         self.predictions: dict[str, Predictions] = {}
         self.confusion: dict[str, Tensor] = {}
-        # (x / 255 - mean) / std as one multiply-add. Not buffers: DDP would broadcast them at every step.
-        self._scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
-        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(-1, 1, 1)
 
-    def normalise(
-        self, images: UInt8[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
-        """Images of about zero mean and unit variance, on the device of the input, in the type of the weights."""
-        if images.dtype != torch.uint8:
-            raise UserError(
-                f"images come as {images.dtype}, but must be uint8 (0..255): the objective normalises them itself"
-            )
-        if images.shape[1] != len(self._scale):
-            raise UserError(
-                f"images have {images.shape[1]} channels, but mean and std are given for {len(self._scale)}"
-            )
-        if self._scale.device != images.device:
-            self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
-        return torch.addcmul(self._shift, images.float(), self._scale).to(self.dtype)
+    def normalise(self, images: Any) -> Any:
+        """Images `(batch, channels, height, width)`, uint8, or `MixedImages` to those of about zero mean and unit
+        variance, on the device of the input, in the type of the weights.
+        """
+        if isinstance(images, MixedImages):
+            return images.map(self.normalise)
+        return self._pixels(images).to(self.dtype)
 
     def prepare(self, batch: Batch) -> Batch:
         """Mixes the batch before it is split, so that micro-batches change nothing."""
         if self.mix is None:
             return batch
+        if isinstance(batch["image"], MixedImages):
+            raise UserError("objective.mix mixes images of one size, and these have their own: take mix=null")
         images, labels = self.mix(
             self.normalise(batch["image"]), batch["label"], self.num_classes, self.trainer.global_step
         )
@@ -119,14 +106,7 @@ class ClassificationObjective(Objective):
 
     def on_validation_epoch_start(self) -> None:
         """Starts all counts afresh."""
-        loaders = len(
-            self.trainer.num_sanity_val_batches if self.trainer.sanity_checking else self.trainer.num_val_batches
-        )
-        if loaders != len(self.validation_names):
-            raise UserError(
-                f"there are {loaders} validation sets, but validation_names has {len(self.validation_names)}: "
-                f"{list(self.validation_names)}"
-            )
+        check_loaders(self.trainer, self.validation_names)
         for name, metrics in zip(self.validation_names, self._metrics(), strict=True):
             metrics.reset()
             self.predictions[name] = Predictions()

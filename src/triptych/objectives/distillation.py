@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from triptych.errors import UserError
+from triptych.features.mixed_images import MixedImages
 from triptych.losses import softmax_cross_entropy
 from triptych.objectives.base import Batch
 from triptych.objectives.classification import ClassificationObjective, Loss
@@ -51,6 +53,10 @@ class DistillationObjective(ClassificationObjective):
     def prepare(self, batch: Batch) -> Batch:
         """Adds what the teacher says of the whole batch, after mixing."""
         batch = super().prepare(batch)
+        if isinstance(batch.get("image"), MixedImages):
+            raise UserError(
+                "a teacher looks at images of one size, and these have their own: take objective=classification"
+            )
         images = batch["mixed"] if "mixed" in batch else self.normalise(batch["image"])
         pixels = torch.addcmul(self._centre.to(images.device), images.float(), self._spread.to(images.device))
         return {**batch, "teacher": self.teacher.ask(pixels)}

@@ -121,6 +121,21 @@ def constant(optimizer: Optimizer, total_steps: int, warmup: float = 0.0) -> Fac
     return wsd(optimizer, total_steps, warmup=warmup, decay=0.0, final=1.0)
 
 
+def climb(optimizer: Optimizer, total_steps: int, lowest: float, highest: float) -> FactorSchedule:
+    """The learning rate of the fastest group from `lowest` to `highest` over `total_steps`, each step the same factor
+    above the one before: a test of rates, not a training (Smith 2017, "Cyclical Learning Rates", section 3.3).
+    """
+    if not 0 < lowest < highest:
+        raise UserError(
+            f"the rate is to climb from {lowest:g} to {highest:g}; the first must be above 0 and below the second"
+        )
+    fastest = max(float(group["lr"]) for group in optimizer.param_groups)
+    growth = highest / lowest
+    return FactorSchedule(
+        optimizer, lambda step: lowest / fastest * growth ** (min(step, total_steps) / max(1, total_steps - 1))
+    )
+
+
 def _steps(name: str, value: float, total_steps: int) -> int:
     """A share (below 1) or a whole number of steps, in steps."""
     if not value >= 0 or (value >= 1 and value != int(value)):

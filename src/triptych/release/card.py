@@ -10,6 +10,7 @@ from triptych.analysis.per_class import ClassScore
 from triptych.callbacks import words
 from triptych.nn.block import Block
 from triptych.release.facts import Facts
+from triptych.towers.vision import VisionTower
 
 _MOST_CLASSES = 100
 _LIBRARIES = {"onnx": "onnx", "timm": "timm", "triptych": "triptych"}
@@ -23,8 +24,9 @@ def build_card(facts: Facts, format: str, extra: str = "") -> str:
         format: of the weights beside the card: "onnx", "timm" or "triptych".
         extra: a sentence about these files, such as the outcome of a check.
     """
+    kind = "vision-transformer, " if isinstance(facts.model.tower, VisionTower) else ""
     header = ["---", f"library_name: {_LIBRARIES[format]}", "pipeline_tag: image-classification",
-              "tags: [image-classification, vision-transformer, triptych]", "---"]  # fmt: skip
+              f"tags: [image-classification, {kind}triptych]", "---"]  # fmt: skip
     sections = [
         "\n".join(header),
         f"# {_plain(facts.name)}",
@@ -50,10 +52,27 @@ def build_card(facts: Facts, format: str, extra: str = "") -> str:
 
 def _about(facts: Facts) -> str:
     model, tower = facts.model, facts.model.tower
-    blocks = [block for block in tower.stack.blocks if isinstance(block, Block)]
     parts = {
         "parameters": words.size(sum(parameter.numel() for parameter in model.parameters())),
         "image size": "{} x {} pixels, {} channels".format(*tower.image_size, tower.channels),
+        **(_parts(tower) if isinstance(tower, VisionTower) else {"architecture": f"{tower.name} of timm"}),
+    }
+    flops = facts.summary.get("forward_flops_per_sample")
+    if flops:
+        parts["FLOPs of one image, forward"] = words.size(flops)
+    if facts.step is not None:
+        parts["weights"] = f"of step {facts.step:,}{', moving average' if facts.averaged else ''}"
+    kind = "vision transformer" if isinstance(tower, VisionTower) else "model"
+    named = f": {', '.join(map(_plain, facts.classes))}" if 0 < len(facts.classes) <= 20 else ""
+    return (
+        f"A {kind} that tells {model.num_classes} classes of images apart{named}.\n\n"
+        f"{_table(['', ''], [[name, text] for name, text in parts.items()])}"
+    )
+
+
+def _parts(tower: VisionTower) -> dict[str, str]:
+    blocks = [block for block in tower.stack.blocks if isinstance(block, Block)]
+    return {
         "patches": "{} x {} pixels".format(*tower.patch.patch_size),
         "width, depth": f"{tower.dim}, {len(blocks)} blocks",
         "mixer": f"{type(blocks[0].mixer).__name__}, {getattr(blocks[0].mixer, 'heads', '?')} heads",
@@ -61,16 +80,6 @@ def _about(facts: Facts) -> str:
         "positions": type(tower.position).__name__,
         "pooling": type(tower.pool).__name__,
     }
-    flops = facts.summary.get("forward_flops_per_sample")
-    if flops:
-        parts["FLOPs of one image, forward"] = words.size(flops)
-    if facts.step is not None:
-        parts["weights"] = f"of step {facts.step:,}{', moving average' if facts.averaged else ''}"
-    named = f": {', '.join(map(_plain, facts.classes))}" if 0 < len(facts.classes) <= 20 else ""
-    return (
-        f"A vision transformer that tells {model.num_classes} classes of images apart{named}.\n\n"
-        f"{_table(['', ''], [[name, text] for name, text in parts.items()])}"
-    )
 
 
 def _use(facts: Facts, format: str) -> str:

@@ -1,5 +1,6 @@
 """`triptych export`: a trained model in another format, with its card."""
 
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,11 +31,18 @@ def export_checkpoint(config: DictConfig) -> int:
     if facts.classes and facts.model.config is not None:
         facts.model.config["classes"] = facts.classes
     extra = ""
-    if kind == "onnx":
-        extra = str(save_onnx(facts.model, out, settings["normalise"], settings["dynamic_size"]))
-    else:
-        export(facts.model, out, kind)
-    write_atomic(out / CARD, build_card(facts, kind, extra))
+    try:
+        if kind == "onnx":
+            extra = str(save_onnx(facts.model, out, settings["normalise"], settings["dynamic_size"]))
+        else:
+            export(facts.model, out, kind)
+        try:
+            write_atomic(out / CARD, build_card(facts, kind, extra))
+        except BaseException:
+            shutil.rmtree(out)  # weights and card, or nothing
+            raise
+    except OSError as error:
+        raise UserError(f"out={out} cannot be written: {error.strerror or error}. Name another folder") from error
     if extra:
         console().print(extra, markup=False)
     files = ", ".join(sorted(each.name for each in out.iterdir()))

@@ -120,11 +120,43 @@ class Cifar10(Part):
 
 
 @dataclass
+class NativeSize(Part):
+    """Each picture keeps its own size and proportions, and a batch runs without padding (NaViT)."""
+
+    _target_: str = "triptych.features.native_size.NativeSize"
+    patch_size: Any = option(
+        "pixels that sides are rounded down to: one number, or height and width",
+        default="${oc.select:model.tower.patch.patch_size,16}",
+    )
+    max_tokens: int = option(
+        "most patches of a picture; larger ones shrink, keeping their proportions", default=256, range=Range(least=1)
+    )
+    enlarge: bool = option("let every picture grow to max_tokens patches", default=False)
+    sides: list[float] | None = option(
+        "least and largest side (square root of the area, pixels) that training draws for each picture; null: its own",
+        default=None,
+    )
+    max_batch_tokens: int | None = option(
+        "patches that one device holds at a time in training; gradients of a batch are accumulated over its "
+        "micro-batches; null: the whole batch at once",
+        default=None,
+        range=Range(least=1),
+    )
+    route: str = option(
+        "how a batch runs, with the same numbers: end to end, or padded to the longest",
+        default="packed",
+        range=Range(choices=("packed", "padded")),
+    )
+
+
+@dataclass
 class CentreCrop(Part):
     """No augmentation: resized, centre cropped."""
 
     _target_: str = "triptych.data.transforms.CentreCrop"
-    image_size: Any = option("of the result: one number, or height and width", default="${data.image_size}")
+    image_size: Any = option(
+        "of the result: one number, height and width, or a part for each its own", default="${data.image_size}"
+    )
     crop_fraction: float = option(
         "the crop's part of the resized image (timm's crop_pct)", default=1.0, range=Range(above=0, most=1)
     )
@@ -136,7 +168,9 @@ class RandomResizedCrop(Part):
     """A random part of the image at random aspect, perhaps mirrored."""
 
     _target_: str = "triptych.data.transforms.RandomResizedCrop"
-    image_size: Any = option("of the result: one number, or height and width", default="${data.image_size}")
+    image_size: Any = option(
+        "of the result: one number, height and width, or a part for each its own", default="${data.image_size}"
+    )
     scale: list[float] = option("least and largest part of the image's area", default=[0.35, 1.0])
     ratio: list[float] = option("least and largest width over height", default=[0.75, 1.3333333333333333])
     flip: float = option(
@@ -150,7 +184,9 @@ class PadCrop(Part):
     """Padded, cropped at a random place, perhaps mirrored: for small images."""
 
     _target_: str = "triptych.data.transforms.PadCrop"
-    image_size: Any = option("of the result: one number, or height and width", default="${data.image_size}")
+    image_size: Any = option(
+        "of the result: one number, height and width, or a part for each its own", default="${data.image_size}"
+    )
     padding: int = option("pixels on each side", default=4, range=Range(least=0))
     flip: float = option("probability of a mirror image", default=0.5, range=_PROBABILITY)
     fill: int = option("value of the padding", default=0, range=Range(least=0, most=255))
@@ -193,7 +229,10 @@ class Images(Part):
     augment: Part = field(default_factory=Part)
     evaluate: Part = field(default_factory=Part)
     batch_size: int = option("samples of one optimizer step, over all devices and micro-batches", range=Range(least=1))
-    image_size: Any = option("size of the images that the model gets", default="${model.tower.image_size}")
+    image_size: Any = option(
+        "size of the images that the model gets: one number, height and width, or a part: data/image_size=native",
+        default="${model.tower.image_size}",
+    )
     mean: list[float] = option("mean of each channel, of pixels scaled to 0..1; as many values as channels")
     std: list[float] = option("standard deviation of each channel, of pixels scaled to 0..1")
     workers: int = option("processes that read and augment; 0 reads in the main one", default=1, range=Range(least=0))
@@ -212,5 +251,6 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
     "data.augment": (CentreCrop, RandomResizedCrop, PadCrop, RandAugment, ThreeAugment),
     "data.augment.crop": (RandomResizedCrop, PadCrop),
     "data.evaluate": (CentreCrop,),
+    "data.image_size": (NativeSize,),
 }
 SOURCES = _SOURCES

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from triptych.schema.option import Range, option
+from triptych.schema.option import PIXELS, Range, option
 from triptych.schema.run import Part, Train
 
 
@@ -78,11 +78,13 @@ class Finetune(Train):
         "size of the images in pixels, one number or height and width; null: that of the weights. Positions are "
         "resampled",
         default=None,
+        range=PIXELS,
     )
     patch_size: Any = option(
         "side of a patch in pixels, or its height and width; null: that of the weights. The patch embedding is "
         "resampled (FlexiViT)",
         default=None,
+        range=PIXELS,
     )
     stochastic_depth: float | None = option(
         "share of samples that the last block leaves out in training; null: that of the weights",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from triptych.schema.option import Range, option
+from triptych.schema.option import PIXELS, Range, option
+from triptych.schema.pool import POOLS
 from triptych.schema.position import COORDINATES, POSITIONS
 from triptych.schema.run import Part
 
@@ -96,72 +97,17 @@ class RmsNorm(Part):
 
 
 @dataclass
-class ClassTokenPool(Part):
-    """The embedding is the class token."""
-
-    _target_: str = "triptych.nn.pool.ClassTokenPool"
-    _partial_: bool = True
-    norm_after: bool = option("normalise the pooled token instead of all tokens", default=False)
-
-
-@dataclass
-class MeanPool(Part):
-    """The embedding is the mean over real patch tokens."""
-
-    _target_: str = "triptych.nn.pool.MeanPool"
-    _partial_: bool = True
-    norm_after: bool = option("normalise the mean instead of all tokens", default=True)
-    class_token: bool = option("have a class token although the mean leaves it out", default=False)
-
-
-@dataclass
-class ClassMeanPool(Part):
-    """The embedding is the class token and the mean over patch tokens side by side (DINOv2's classifiers)."""
-
-    _target_: str = "triptych.nn.pool.ClassMeanPool"
-    _partial_: bool = True
-
-
-@dataclass
-class DistilledPool(Part):
-    """The embedding is the class token and the first register side by side, for model.head=distilled (DeiT)."""
-
-    _target_: str = "triptych.nn.pool.DistilledPool"
-    _partial_: bool = True
-
-
-@dataclass
-class AttentionPool(Part):
-    """The embedding is what a learned query reads from all tokens (SigLIP)."""
-
-    _target_: str = "triptych.nn.pool.AttentionPool"
-    _partial_: bool = True
-    heads: int = option("attention heads; must divide `dim`", default=8, range=Range(least=1))
-    feedforward: Part = field(default_factory=Part)
-    norm_after: bool = option("normalise the embedding instead of all tokens", default=False)
-
-
-@dataclass
-class LastTokenPool(Part):
-    """The embedding is the last real token, such as the end token of a text (CLIP)."""
-
-    _target_: str = "triptych.nn.pool.LastTokenPool"
-    _partial_: bool = True
-    norm_after: bool = option("normalise the pooled token instead of all tokens", default=False)
-
-
-@dataclass
 class Patch(Part):
     """Images to patches to tokens."""
 
     _target_: str = "triptych.nn.patch.PatchEmbedding"
     _partial_: bool = True
-    patch_size: Any = option("side of a patch in pixels, or its height and width")
+    patch_size: Any = option("side of a patch in pixels, or its height and width", range=PIXELS)
     channels: int | None = option(
         "colour channels of the images; null: as many as the data have", default=None, range=Range(least=1)
     )
     stride: Any = option(
-        "pixels from patch to patch; null: the patch size, so that patches do not overlap", default=None
+        "pixels from patch to patch; null: the patch size, so that patches do not overlap", default=None, range=PIXELS
     )
     bias: bool = option("bias in the projection", default=True)
 
@@ -188,7 +134,7 @@ class VisionTower(Part):
     """A vision transformer: images to an embedding."""
 
     _target_: str = "triptych.towers.vision.VisionTower"
-    image_size: Any = option("side of the images in pixels, or height and width")
+    image_size: Any = option("side of the images in pixels, or height and width", range=PIXELS)
     dim: int = option("width of the tokens", range=Range(least=1))
     depth: int = option("number of blocks", range=Range(least=1))
     patch: Patch = field(default_factory=Patch)
@@ -220,7 +166,7 @@ class TimmTower(Part):
 
     _target_: str = "triptych.towers.timm.TimmTower"
     name: str = option("architecture, as timm.list_models() has them, such as resnet18")
-    image_size: Any = option("side of the images in pixels, or height and width", default=224)
+    image_size: Any = option("side of the images in pixels, or height and width", default=224, range=PIXELS)
     channels: int | None = option(
         "colour channels of the images; null: as many as the data have", default=None, range=Range(least=1)
     )
@@ -269,7 +215,7 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
     "model.tower.position": POSITIONS,
     "model.tower.init": (Glorot, SmallNormal),
     "model.tower.position.coordinates": COORDINATES,
-    "model.tower.pool": (ClassTokenPool, MeanPool, ClassMeanPool, DistilledPool, AttentionPool, LastTokenPool),
+    "model.tower.pool": POOLS,
     "model.tower.pool.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
 }
 

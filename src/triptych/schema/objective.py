@@ -3,6 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from triptych.schema.contrastive_training import (
+    Contrastive,
+    OwnRows,
+    Ring,
+    SigmoidContrastive,
+    SoftmaxContrastive,
+    WholeBatch,
+)
 from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 
@@ -79,8 +87,9 @@ class Distillation(Part):
 
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
-    "objective": (Classification, Distillation),
+    "objective": (Classification, Distillation, Contrastive),
+    "objective.exchange": (OwnRows, WholeBatch, Ring),
     "objective.teacher": (Teacher,),
-    "objective.loss": (SoftmaxCrossEntropy, BinaryCrossEntropy),
+    "objective.loss": (SoftmaxCrossEntropy, BinaryCrossEntropy, SoftmaxContrastive, SigmoidContrastive),
     "objective.mix": (BatchMix,),
 }

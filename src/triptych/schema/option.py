@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field
 from typing import Any
 
@@ -33,6 +34,24 @@ class Range:
             return "one of " + ", ".join(map(str, self.choices))
         bounds = ((">", self.above), (">=", self.least), ("<", self.below), ("<=", self.most))
         return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None) or "any"
+
+
+class Pixels(Range):
+    """A length in pixels, or two: height and width."""
+
+    def holds(self, value: Any) -> bool:
+        sides = [value, value] if isinstance(value, int) else value
+        return (
+            isinstance(sides, Sequence)
+            and len(sides) == 2
+            and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+        )
+
+    def __str__(self) -> str:
+        return "one whole number of pixels above 0, or two, [height,width]"
+
+
+PIXELS = Pixels()
 
 
 def option(help: str, *, default: Any = MISSING, range: Range | None = None) -> Any:

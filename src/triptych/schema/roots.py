@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from triptych.schema.attention import Attention
+from triptych.schema.benchmark import Benchmark, LearningRate
 from triptych.schema.doctor import Doctor
 from triptych.schema.evaluate import Evaluate, Predict, Weights
 from triptych.schema.export import Export
@@ -14,10 +15,12 @@ from triptych.schema.zero_shot import ZeroShot
 
 ROOTS: dict[str, type[Any]] = {
     "attention": Attention,
+    "benchmark": Benchmark,
     "doctor": Doctor,
     "evaluate": Evaluate,
     "export": Export,
     "finetune": Finetune,
+    "learning_rate": LearningRate,
     "predict": Predict,
     "train": Train,
     "zero_shot": ZeroShot,

@@ -21,10 +21,9 @@ def read(file: Path) -> DictConfig:
 
     Raises UserError where the file is no configuration of this version.
     """
-    plain = yaml.safe_load(file.read_text(encoding="utf-8"))
     try:
-        return typed(plain)
-    except (OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
+        return typed(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{file} is not a configuration that this version of triptych can read: {first}") from error
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.features.mixed_images import MixedImages
 from triptych.nn.drop import PatchDropout
 from triptych.nn.init import LinearInit, glorot, initialise
 from triptych.nn.layout import Rotary, SequenceLayout
@@ -88,7 +89,8 @@ class VisionTower(nn.Module):
     def forward(self, images: Images | Sequence[Float[Tensor, "channels _ _"]]) -> TowerOutput:
         """Images, float and normalised, to tokens and their pooled embedding.
 
-        A sequence of images ``(channels, height, width)`` of differing sizes runs packed, without padding.
+        A sequence of images ``(channels, height, width)`` of differing sizes runs packed, without padding, and
+        `MixedImages` by the route that they name.
         """
         x, layout = self.embed(images)
         x = self.stack(x, layout)
@@ -104,7 +106,10 @@ class VisionTower(nn.Module):
         """The tokens that enter the stack, prefix tokens first, and their layout."""
         if not isinstance(images, Tensor):
             x, layout = self._embed_packed(images)
-            return self.input_norm(x), layout
+            x = self.input_norm(x)
+            if not isinstance(images, MixedImages) or images.native.route == "packed":
+                return x, layout
+            return layout.unpack(x), layout.to_padded()
         patches, grid = self.patch.cut(images)
         kept = self.patch_dropout(patches)
         x, rotary = self._place(patches, grid, kept)
@@ -146,12 +151,39 @@ class VisionTower(nn.Module):
         self, images: Sequence[Float[Tensor, "channels _ _"]]
     ) -> tuple[Float[Tensor, "total dim"], SequenceLayout]:
         cuts = [self.patch.cut(image[None]) for image in images]
-        placed = [self._place(patches, grid, self.patch_dropout(patches)) for patches, grid in cuts]
+        kept = [self.patch_dropout(patches) for patches, _ in cuts]
+        device = cuts[0][0].device
+        # Images of one grid share its table and its angles.
+        places = {grid: (self.position.table(grid, device), self.position.rotary(grid, device)) for _, grid in cuts}
+        tables, turns = zip(
+            *(_pick(*places[grid], rows) for (_, grid), rows in zip(cuts, kept, strict=True)), strict=True
+        )
+        patches = [_rows(each[0], rows) for (each, _), rows in zip(cuts, kept, strict=True)]
+        x = self.patch(torch.cat(patches))
+        if tables[0] is not None:
+            x = x + torch.cat(tables).to(x.dtype)
         prefix = self._prefix_tokens()
-        sequences = [x[0] if prefix is None else torch.cat([prefix.to(x.dtype), x[0]]) for x, _ in placed]
-        layout = SequenceLayout.packed_from([len(x) for x in sequences], prefix=self.prefix, device=sequences[0].device)
-        turns = [self._with_still_prefix(rotary) for _, rotary in placed]
-        if any(turn is None for turn in turns):
-            return torch.cat(sequences), layout
-        cos, sin = (torch.cat([t.flatten(0, -2) for t in tables]) for tables in zip(*turns, strict=True))
-        return torch.cat(sequences), layout.with_rotary(Rotary(cos, sin))
+        counts = [len(each) for each in patches]
+        if prefix is not None:
+            start = prefix.to(x.dtype)
+            x = torch.cat([part for sequence in x.split(counts) for part in (start, sequence)])
+        layout = SequenceLayout.packed_from(
+            [count + self.prefix for count in counts], prefix=self.prefix, device=device
+        )
+        if turns[0] is None:
+            return x, layout
+        cos, sin = (torch.cat(parts) for parts in zip(*map(self._with_still_prefix, turns), strict=True))
+        return x, layout.with_rotary(Rotary(cos, sin))
+
+
+def _rows(x: Tensor, rows: Int[Tensor, "1 kept"] | None) -> Tensor:
+    """The kept rows of one image's tokens, or all."""
+    return x if rows is None else F.embedding(rows[0], x)
+
+
+def _pick(
+    table: Tensor | None, rotary: Rotary | None, rows: Int[Tensor, "1 kept"] | None
+) -> tuple[Tensor | None, Rotary | None]:
+    """The places of one image's kept tokens."""
+    table = None if table is None else _rows(table, rows)
+    return table, None if rotary is None else rotary.map(lambda t: _rows(t, rows))

@@ -1,4 +1,4 @@
-"""Losses as pure functions of tensors; they compute in float32 whatever the precision of the logits."""
+"""Losses of class logits; they compute in float32 whatever the precision of the logits."""
 
 import torch
 from jaxtyping import Float, Int

@@ -1,0 +1,220 @@
+"""Towers that learn to put what belongs together at one place."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from triptych.errors import UserError
+from triptych.losses import softmax_contrastive, softmax_cross_entropy
+from triptych.losses.contrastive import PairLoss
+from triptych.objectives.base import Batch, Objective, split
+from triptych.objectives.gradient_cache import cached_backward
+from triptych.objectives.metrics import SingleLabelMetrics
+from triptych.objectives.pixels import Pixels
+from triptych.objectives.predictions import Predictions
+from triptych.objectives.retrieval import RetrievalMetrics
+from triptych.objectives.validation import check_loaders, checked_names
+from triptych.parallel.exchange import Exchange, OwnRows
+from triptych.parallel.gather import Shards
+
+# What a contrastive model has: `embed(modality, *inputs)` gives unit vectors, the scale is a logarithm, a bias may be
+# None, and `clamp_()` keeps the scale in its range.
+PARTS = ("towers", "embed", "logit_scale", "logit_bias", "clamp_")
+_LENGTH = "_length"  # the lengths of `text` are `text_length`
+_TEXTS = 256  # prompts embedded at once where no micro-batch size is given
+
+
+class Prompts(NamedTuple):
+    """The names of classes as token ids, in one or more sentences each, and their lengths in tokens."""
+
+    ids: Int[Tensor, "classes templates context"]
+    lengths: Int[Tensor, "classes templates"]
+
+
+class ContrastiveObjective(Objective):
+    """Trains a model with two or more towers on batches that have, for each of `model.towers`, its input: `image`
+    (uint8, normalised here by `mean` and `std`), `text` (token ids), ...; beside it, where the tower takes one,
+    `text_length` and so on; and, if samples can share a caption or a concept, `id` (integers): samples with the same
+    id are positives of each other.
+
+    `loss` is one of `triptych.losses`, `exchange` the way in which processes share it: every sample is compared with
+    those of all processes. A batch above `micro_batch_size` goes through gradient caching, so the gradients are those
+    of the whole batch. After each step the model clamps its scale; `logit_scale` is logged as the factor that it is.
+
+    A validation set of pairs logs `RetrievalMetrics` and its loss in batches as they come. A set in `prompts` (by its
+    name) has `image` and `label` and is classified by the nearest class: embeddings of a class's prompts, averaged;
+    it logs `SingleLabelMetrics`, and keeps `predictions` and `confusion` as `ClassificationObjective` does.
+    """
+
+    multi_label = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[[nn.Module], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        mean: Sequence[float],
+        std: Sequence[float],
+        loss: PairLoss = softmax_contrastive,
+        exchange: Exchange | None = None,
+        prompts: Mapping[str, Prompts] | None = None,
+        clip: float | None = None,
+        micro_batch_size: int | None = None,
+        validation_names: Sequence[str] = ("val",),
+    ) -> None:
+        super().__init__(model, optimizer, schedule, clip, micro_batch_size)
+        if missing := [name for name in PARTS if not hasattr(model, name)]:
+            raise UserError(
+                f"objective=contrastive compares the towers of a model, but {type(model).__name__} has no "
+                f"{', '.join(missing)}; choose a contrastive model, or objective=classification"
+            )
+        self.exchange = exchange or OwnRows()
+        self.exchange.check(loss)
+        self.compute_loss = loss
+        self.modalities = list(self.pair.towers)
+        # Settings out of range are refused now, not at the first step.
+        one = torch.zeros(1, 1)
+        loss(one, one, torch.zeros(1).long(), torch.zeros(1).long(), torch.zeros(()), torch.zeros(()))
+        self.validation_names = checked_names(validation_names)
+        self.prompts = {"val" if name == validation_names[0] else name: each for name, each in (prompts or {}).items()}
+        if unknown := sorted(set(self.prompts) - set(self.validation_names)):
+            raise UserError(f"there are prompts for {unknown}, but the validation sets are {list(validation_names)}")
+        self.metrics = nn.ModuleList(
+            SingleLabelMetrics(len(self.prompts[name].ids))
+            if name in self.prompts
+            else RetrievalMetrics(self.modalities)
+            for name in self.validation_names
+        )
+        self.monitor = f"val/{self._sets()[0][1].monitor}"
+        self.validation_metrics = [f"{name}/{metric}" for name, metrics in self._sets() for metric in metrics.names]
+        self.predictions: dict[str, Predictions] = {}
+        self.confusion: dict[str, Tensor] = {}
+        self._classes: dict[str, Tensor] = {}
+        self._pixels = Pixels(mean, std)
+
+    def features(self, batch: Batch) -> list[Float[Tensor, "batch dim"]]:
+        """The unit embeddings of a batch in each modality; of none, without a sample, but with a gradient of 0."""
+        count = len(batch[self.modalities[0]])
+        some = batch if count else self.blank(batch)
+        return [self._embed(modality, some)[:count] for modality in self.modalities]
+
+    @property
+    def pair(self) -> Any:
+        """The model, with its `towers`, `embed`, `logit_scale`, `logit_bias` and `clamp_`."""
+        return self.model
+
+    def loss(self, batch: Batch) -> Tensor:
+        """This process's part of the loss of the global batch, whose mean over processes it is; all must ask."""
+        features = self.features(batch)
+        return self._exchange(features, self._shared, batch.get("id"), self._agree(features))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One optimizer step, and the clamp of the scale."""
+        logged = self._logs_now
+        loss = super().training_step(batch, batch_idx)
+        self.pair.clamp_()
+        if logged:
+            self.log("logit_scale", self.pair.logit_scale.detach().exp(), batch_size=1)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts all counts afresh, and embeds the classes."""
+        check_loaders(self.trainer, self.validation_names)
+        self.confusion = {}
+        for name, metrics in self._sets():
+            metrics.reset()
+            if name in self.prompts:
+                self.predictions[name] = Predictions()
+                self._classes[name] = self._embed_classes(self.prompts[name])
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Counts one batch of a validation set; a rank's share of a short last one may be empty."""
+        name, metrics = self._sets()[dataloader_idx]
+        if isinstance(metrics, RetrievalMetrics):
+            features, ids = self.features(batch), batch.get("id")
+            shards = self._agree(features)
+            loss = self._exchange(features, self._shared, ids, shards)
+            if ids is None:
+                ids = metrics.samples + torch.tensor(shards.own, device=loss.device)
+            metrics.update(features, ids, loss, shards.total)
+        elif len(batch["label"]):
+            logits = self.pair.logit_scale.exp() * self._embed("image", batch).float() @ self._classes[name].T
+            metrics.update(logits, batch["label"], softmax_cross_entropy(logits, batch["label"]))
+            self.predictions[name].add(logits, batch["label"], batch["index"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs each set under its name."""
+        for name, metrics in self._sets():
+            retrieval = isinstance(metrics, RetrievalMetrics)
+            for metric, value in (metrics.compute(self._group) if retrieval else metrics.compute()).items():
+                shown = f"{name}/{metric}" == self.monitor
+                self.log(f"{name}/{metric}", value, prog_bar=shown, sync_dist=True, batch_size=1)
+            if not retrieval and (confusion := metrics.confusion()) is not None:
+                self.confusion[name] = confusion.cpu()
+
+    def blank(self, batch: Batch) -> Batch:
+        """One sample of zeros, of length 1."""
+        lengths = {key: value.new_ones(1) for key, value in batch.items() if key.endswith(_LENGTH)}
+        return super().blank(batch) | lengths
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradients of the global batch, after they are averaged over processes."""
+        count = len(batch[self.modalities[0]])
+        micro_batches = list(split(batch, self.micro_batch_size or max(count, 1))) or [batch]
+
+        def loss(features: list[Tensor], shared: list[Tensor]) -> Tensor:
+            return self._exchange(features, shared, batch.get("id"), self._agree(features))
+
+        def backward(part: Tensor, last: bool) -> None:
+            with self._without_sync(not last):
+                self.manual_backward(part)
+
+        return cached_backward(micro_batches, self.features, loss, self._shared, backward)
+
+    def _exchange(
+        self, features: Sequence[Tensor], shared: Sequence[Tensor], ids: Tensor | None, shards: Shards
+    ) -> Tensor:
+        scale, bias = shared if len(shared) == 2 else (shared[0], None)
+        return self.exchange(features, scale, bias, ids, self.compute_loss, shards)
+
+    def _embed(self, modality: str, batch: Batch) -> Tensor:
+        given = self._pixels(batch["image"]).to(self.dtype) if modality == "image" else batch[modality]
+        length = f"{modality}{_LENGTH}"
+        return self.pair.embed(modality, given, *([batch[length]] if length in batch else []))
+
+    def _embed_classes(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
+        """Each prompt's embedding has unit length, their mean over the templates again (Radford et al. 2021)."""
+        classes, templates = prompts.lengths.shape
+        size = self.micro_batch_size or _TEXTS
+        ids, lengths = (each.to(self.device).flatten(0, 1).split(size) for each in prompts)
+        # In all processes alike: sharded weights are gathered by all of them for each forward.
+        with self.trainer.precision_plugin.val_step_context():
+            found = torch.cat([self.pair.embed("text", *part).float() for part in zip(ids, lengths, strict=True)])
+        return F.normalize(found.view(classes, templates, -1).mean(1), dim=-1)
+
+    def _agree(self, features: Sequence[Tensor]) -> Shards:
+        return Shards.agree(len(features[0]), features[0].device, self._group)
+
+    @property
+    def _shared(self) -> list[nn.Parameter]:
+        return [self.pair.logit_scale] + ([] if self.pair.logit_bias is None else [self.pair.logit_bias])
+
+    @property
+    def _group(self) -> dist.ProcessGroup | None:
+        """The processes that hold other samples: peers that hold parts of one model hold the same."""
+        strategy = self.trainer.strategy
+        return (
+            strategy.device_mesh["data_parallel"].get_group() if isinstance(strategy, ModelParallelStrategy) else None
+        )
+
+    def _sets(self) -> list[tuple[str, SingleLabelMetrics | RetrievalMetrics]]:
+        kinds = [cast(SingleLabelMetrics | RetrievalMetrics, metrics) for metrics in self.metrics]
+        return list(zip(self.validation_names, kinds, strict=True))

@@ -1,0 +1,81 @@
+"""Whether a run can go on from its checkpoint: what was saved must fit what its configuration and data make now."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from triptych.checkpoints.format import PREFIX, read_checkpoint
+from triptych.errors import UserError
+from triptych.rundir import RunDirectory
+
+_WAY_OUT = "Undo the change, or start a new run with weights=RUN_DIRECTORY"
+
+
+def check_resumable(
+    run: RunDirectory,
+    model: nn.Module,
+    optimizer: Optimizer,
+    classes: list[str],
+    total_steps: int,
+    trainer: Mapping[str, Any],
+) -> None:
+    """Compares the checkpoint that `run` goes on from with the parts of a job.
+
+    Args:
+        run: the run directory.
+        model, optimizer: as the configuration of the resume makes them.
+        classes: of the data, in the order of the labels.
+        total_steps: optimizer steps that the job is to reach.
+        trainer: the settings of the trainer, for the message.
+
+    Raises:
+        UserError: there is no whole checkpoint; the run is finished; classes, weights or the groups of the optimizer
+            differ.
+    """
+    folder = run.last_checkpoint()
+    checkpoint = read_checkpoint(folder)
+    if (step := checkpoint["global_step"]) >= total_steps:
+        bound = "max_steps" if trainer["max_steps"] == total_steps else "epochs"
+        raise UserError(
+            f"{run.path} is finished: it has made {step} steps of {total_steps}. To go on for longer, "
+            f"raise trainer.{bound} above {trainer[bound]:g}"
+        )
+    _check_classes(f"{folder}", checkpoint.get("triptych", {}).get("config", {}).get("classes"), classes)
+    _check_weights(f"{folder}", checkpoint["state_dict"], model)
+    _check_groups(f"{folder}", checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups)
+
+
+def _check_classes(folder: str, saved: list[str] | None, classes: list[str]) -> None:
+    if saved is None or saved == classes:
+        return
+    gone, new = ([one for one in a if one not in b] for a, b in ((saved, classes), (classes, saved)))
+    change = "; ".join(f"{what} {', '.join(names[:3])}" for what, names in (("gone:", gone), ("new:", new)) if names)
+    raise UserError(
+        f"{folder} was trained on {len(saved)} classes, and the data have {len(classes)} now "
+        f"({change or 'in another order'}): a label would mean another class. Put the data back, or fit the weights to "
+        "the new ones with `triptych finetune`"
+    )
+
+
+def _check_weights(folder: str, saved: Mapping[str, Any], model: nn.Module) -> None:
+    theirs = {key.removeprefix(PREFIX): tuple(value.shape) for key, value in saved.items() if key.startswith(PREFIX)}
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key in [*own, *theirs]:
+        if own.get(key) != theirs.get(key):
+            there, here = (str(shapes[key]) if key in shapes else "missing" for shapes in (theirs, own))
+            raise UserError(
+                f"{folder} does not fit the model that this configuration makes: {key} is {there} there and {here} "
+                f"here. {_WAY_OUT}"
+            )
+
+
+def _check_groups(folder: str, saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> None:
+    """An optimizer's state goes by the place of a weight in its groups, so other groups would mix weights up."""
+    there, here = ([len(group["params"]) for group in each] for each in (saved, groups))
+    if there != here:
+        raise UserError(
+            f"{folder} has an optimizer of {sum(there)} trained weights in {len(there)} groups, and this configuration "
+            f"makes one of {sum(here)} in {len(here)}: what is trained, or the layer decay, has changed. {_WAY_OUT}"
+        )
