@@ -32,12 +32,12 @@ def _save_onnx(model: nn.Module, path: Path) -> None:
 
 
 FORMATS: dict[str, Format] = {
+    "timm": Format(
+        "a timm model (a folder with config.json and model.safetensors, or such a file)", is_timm, load_timm, save_timm
+    ),
     "open_clip": Format(
         "a CLIP of open_clip or OpenAI (a folder with open_clip_config.json, or a .pt file)",
         is_open_clip, load_open_clip, save_open_clip,
-    ),
-    "timm": Format(
-        "a timm model (a folder with config.json and model.safetensors, or such a file)", is_timm, load_timm, save_timm
     ),
     "huggingface": Format(
         "a transformers model (a folder with config.json and model.safetensors, or such a file)",
