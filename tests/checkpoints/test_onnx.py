@@ -190,7 +190,7 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         save_onnx(make(), tmp_path / "model.onnx")
     with pytest.raises(UserError, match="only a Classifier can be written as ONNX, not a Linear"):
         save_onnx(nn.Linear(2, 2), tmp_path / "out")
-    with pytest.raises(UserError, match=r"format is 'onx'; triptych\.export writes triptych, timm, .*onnx"):
+    with pytest.raises(UserError, match=r"format is 'onx'; triptych\.export writes triptych, .*onnx"):
         triptych.export(make(), tmp_path / "out", format="onx")
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # what an import then finds is that there is none
     with pytest.raises(UserError, match=r"needs onnxscript, which is not installed: .*'triptych\[onnx\]'"):

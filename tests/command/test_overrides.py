@@ -62,6 +62,12 @@ def test_dotted_choice_of_a_nested_group_is_understood() -> None:
     assert as_typed(["model.tower.mixer=softmax"], TEXT, "train") == ["model/tower/mixer=softmax"]
 
 
+def test_a_number_or_a_list_is_a_value_where_there_are_choices_too() -> None:
+    words = ["data.image_size=32", "data.image_size=[32,48]"]
+    assert as_typed(words, frozenset(), "train") == words
+    assert as_typed(["data.image_size=native"], frozenset(), "train") == ["data/image_size=native"]
+
+
 def test_other_data_leave_the_default_experiment_out() -> None:
     assert as_typed(["data=folder"], TEXT, "train") == ["data=folder", "~experiment"]
     assert as_typed(["data=folder", "experiment=emoji"], TEXT, "train") == ["data=folder", "experiment=emoji"]

@@ -76,8 +76,10 @@ def _override(argument: str, text_keys: frozenset[str], sweep: bool, chosen_from
     slashed = key.replace(".", "/")
     if value == "null" and slashed in chosen_from:
         return f"~{slashed}"  # Hydra's word for no choice
-    if slashed in chosen_from and not value.startswith(("{", "$")):
-        key = slashed  # model.tower.mixer=softmax chooses from the group, as model/tower/mixer=softmax does
+    if slashed in chosen_from and not value.startswith(("{", "$", "[")) and not value[:1].isdigit():
+        # model.tower.mixer=softmax chooses from the group, as model/tower/mixer=softmax does; data.image_size=32 is a
+        # value, though data.image_size=native is a choice.
+        key = slashed
     return f"{sign}{key}={_value(key, value, key in text_keys, sweep)}"
 
 
