@@ -5,7 +5,6 @@ import logging
 import math
 import sys
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,15 +24,11 @@ from triptych.callbacks.summary import RunSummary
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.data.module import ImageData
 from triptych.errors import UserError
-from triptych.features.native_size import NativeSize
-from triptych.features.preprocess import Preprocess
 from triptych.heap import keep_freed_memory
+from triptych.kinds import check_teacher, kind_of
 from triptych.objectives.base import Objective
-from triptych.objectives.distillation import DistillationObjective
-from triptych.objectives.native import check_native
 from triptych.resume import check_resumable
 from triptych.rundir import RunDirectory
-from triptych.schema.model import takes_channels
 from triptych.strategies import Full
 from triptych.weights import adapt_from, start_from
 
@@ -68,6 +63,9 @@ class Job:
         self.strategy.adjust(settings)
         seed_everything(settings["seed"], workers=False, verbose=False)
         self.data: ImageData = build(settings["data"], self.allow)
+        self._make_objective = build(settings["objective"], self.allow)
+        self.kind = kind_of(self._make_objective)
+        self.kind.fill(settings["model"], self.data, self.allow)
         self.data.setup("fit")
         self.total_steps = _total_steps(trainer, self.data.steps_per_epoch)
         self.data.stop_step = self.total_steps
@@ -94,26 +92,8 @@ class Job:
             self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
 
     def _model(self) -> nn.Module:
-        config = self.settings["model"]
-        wanted = {"num_classes": len(self.data.classes), "channels": self.data.channels}
-        for place, key, what in ((config, "num_classes", "classes"), (takes_channels(config), "channels", "channels")):
-            if place.get(key) is None:
-                place[key] = wanted[key]
-            elif place[key] != wanted[key]:
-                raise UserError(
-                    f"the model has {key}={place[key]}, but the data have {wanted[key]} {what}: leave {key} of the "
-                    "model empty (null)"
-                )
-        model = build(config, self.allow)
-        evaluate = self.settings["data"]["evaluate"]
-        size, native = self.data.image_size, None
-        if isinstance(size, NativeSize):
-            check_native(size, model, self.settings)
-            # What only training does is no part of what the model wants of its images.
-            size, native = model.tower.image_size, replace(size, sides=None, max_batch_tokens=None)
-        self.preprocess = Preprocess(
-            size, self.data.mean, self.data.std, evaluate["interpolation"], evaluate["crop_fraction"], native=native
-        )
+        model = build(self.settings["model"], self.allow)
+        self.preprocess = self.kind.preprocess(model, self.data, self.settings)
         model.preprocess = self.preprocess
         return model
 
@@ -123,32 +103,25 @@ class Job:
         log.info("weights of %s: %s", self.settings["weights"], fit)
 
     def _objective(self) -> Objective:
-        make = build(self.settings["objective"], self.allow)
-        multi_label = self.settings["objective"].get("multi_label", False)
-        if self.data.multilabel != multi_label:
-            raise UserError(
-                f"objective.multi_label={multi_label}, but the data have "
-                f"{'several labels' if self.data.multilabel else 'one label'} a sample: choose "
-                f"objective={'multi_label' if self.data.multilabel else 'classification'}"
-            )
         optimizer, schedule = (build(self.settings[part], self.allow) for part in ("optimizer", "schedule"))
         optimizer = self.strategy.optimizer(optimizer)
         first = optimizer(self.model)  # what is wrong with it must show before the run begins
         schedule(first, self.total_steps)
         if self.settings["resume"]:
-            check_resumable(self.run, self.model, first, self.data.classes, self.total_steps, self.settings["trainer"])
-        objective = make(
+            check_resumable(
+                self.run, self.model, first, self._description(), self.total_steps, self.settings["trainer"]
+            )
+        objective = self._make_objective(
             model=self.model,
             optimizer=optimizer,
             schedule=schedule,
-            num_classes=len(self.data.classes),
             mean=self.data.mean,
             std=self.data.std,
             micro_batch_size=self.settings["trainer"]["micro_batch_size"],
             validation_names=self.data.validation_names,
+            **self.kind.arguments(self.data, self.settings["objective"]),
         )
-        if isinstance(objective, DistillationObjective):
-            objective.teacher.check(len(self.data.classes), self.data.classes)
+        check_teacher(objective, self.data)
         return objective
 
     def _checkpoint(self) -> Checkpointing:
@@ -161,15 +134,11 @@ class Job:
             )
         return build({**settings, "monitor": monitor, "folder": str(self.run.checkpoints)}, self.allow)
 
-    def _recipe(self) -> Recipe:
-        preprocess = self.preprocess.to_dict()
-        recipe = {
-            "model": self.settings["model"],
-            "classes": self.data.classes,
-            "multi_label": self.data.multilabel,
-            "preprocess": preprocess,
-        }
-        return Recipe(recipe | ({"adapters": self.strategy.adapters} if self.strategy.adapters else {}))
+    def _description(self) -> dict[str, Any]:
+        """What a checkpoint says of the model."""
+        described = {"model": self.settings["model"], **self.kind.recipe(self.data)}
+        described["preprocess"] = self.preprocess.to_dict()
+        return described | ({"adapters": self.strategy.adapters} if self.strategy.adapters else {})
 
     def _tracker(self, settings: dict[str, Any]) -> Logger:
         try:
@@ -189,7 +158,7 @@ class Job:
             loggers.append(self._tracker(self.settings["logger"]))
         callbacks: list[Callback] = [
             Position(self.data),
-            self._recipe(),
+            Recipe(self._description()),
             RunProgress(),
             metrics.recorder,
             GracefulStop(checkpoint),

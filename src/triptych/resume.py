@@ -17,7 +17,7 @@ def check_resumable(
     run: RunDirectory,
     model: nn.Module,
     optimizer: Optimizer,
-    classes: list[str],
+    description: Mapping[str, Any],
     total_steps: int,
     trainer: Mapping[str, Any],
 ) -> None:
@@ -26,7 +26,7 @@ def check_resumable(
     Args:
         run: the run directory.
         model, optimizer: as the configuration of the resume makes them.
-        classes: of the data, in the order of the labels.
+        description: what the job's checkpoints will say of the model, with its tokenizer and the classes of the data.
         total_steps: optimizer steps that the job is to reach.
         trainer: the settings of the trainer, for the message.
 
@@ -42,7 +42,9 @@ def check_resumable(
             f"{run.path} is finished: it has made {step} steps of {total_steps}. To go on for longer, "
             f"raise trainer.{bound} above {trainer[bound]:g}"
         )
-    _check_classes(f"{folder}", checkpoint.get("triptych", {}).get("config", {}).get("classes"), classes)
+    saved = checkpoint.get("triptych", {}).get("config", {})
+    _check_classes(f"{folder}", saved.get("classes"), description.get("classes", []))
+    _check_tokenizer(f"{folder}", saved.get("model", {}), description["model"])
     _check_weights(f"{folder}", checkpoint["state_dict"], model)
     _check_groups(f"{folder}", checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups)
 
@@ -56,6 +58,16 @@ def _check_classes(folder: str, saved: list[str] | None, classes: list[str]) -> 
         f"{folder} was trained on {len(saved)} classes, and the data have {len(classes)} now "
         f"({change or 'in another order'}): a label would mean another class. Put the data back, or fit the weights to "
         "the new ones with `triptych finetune`"
+    )
+
+
+def _check_tokenizer(folder: str, saved: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """A tokenizer is made of the captions, and others would give every token another meaning."""
+    there, here = (each.get("tokenizer") for each in (saved, model))
+    if there is None or there == here:
+        return
+    raise UserError(
+        f"{folder} was trained with another tokenizer than this configuration and its captions make now. {_WAY_OUT}"
     )
 
 

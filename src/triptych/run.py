@@ -12,8 +12,9 @@ from torch import nn
 from triptych.callbacks.signals import RunStopped
 from triptych.checkpoints.find import step_folders
 from triptych.checkpoints.lock import RunLock
-from triptych.errors import TrainingFault, UserError
+from triptych.errors import TrainingFault
 from triptych.job import Job
+from triptych.kinds import check_kinds
 from triptych.rundir import Masking, RunDirectory, RunLog
 
 log = logging.getLogger("triptych.run")
@@ -23,7 +24,7 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
     """Trains as `config` (the schema's `Train` or `Finetune`) says, in a new or (`resume`) an old run directory; the
     exit code. `given` is a model whose weights are made to fit, `notes` are lines for the log of the run.
     """
-    _check_kind(config)
+    check_kinds(config)
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     run = (
         RunDirectory.open(config.resume)
@@ -57,19 +58,6 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
         except TrainingFault as fault:
             raise TrainingFault(f"{fault}. {_last_good(run)}") from fault
     return 0
-
-
-def _check_kind(config: DictConfig) -> None:
-    """Raises UserError for parts of contrastive training, which no task puts together yet."""
-    kinds = {"model": "Contrastive", "data": "PairsData", "objective": "ContrastiveObjective"}
-    for key, kind in kinds.items():
-        target = str((config[key] or {}).get("_target_"))
-        if target.rpartition(".")[2] == kind:
-            raise UserError(
-                f"{key} is {target}, but `triptych {config.task}` trains classifiers: choose another {key} "
-                f"(`triptych help {config.task}` lists them). In Python the parts of contrastive training are there, "
-                "in triptych.objectives.contrastive"
-            )
 
 
 def _last_good(run: RunDirectory) -> str:

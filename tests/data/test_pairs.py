@@ -238,24 +238,35 @@ def test_what_has_no_captions_is_told(pairs_data: Callable[..., PairsData]) -> N
         pairs_data(labelled).setup("fit")
 
 
-def test_a_tokenizer_is_made_of_the_captions_or_given(
+def test_the_tokenizer_is_given_before_setup(
     pair_shards: PairShards, pairs_data: Callable[..., PairsData], letters: Tokenizer
 ) -> None:
-    train, heard = shards(pair_shards(2)), []
+    data = pairs_data(shards(pair_shards(2)), tokenizer=None)
+    assert list(data.corpus()) == ["a0", "b0", "c0", "d0", "a1", "b1", "c1", "d1"]
+    with pytest.raises(UserError, match="the model has no tokenizer; choose one, such as model/tokenizer=clip"):
+        data.setup("fit")
+    data.tokenizer = letters
+    data.setup("fit")
 
-    def make(texts: Iterator[str]) -> Tokenizer:
-        heard.extend(texts)
-        return letters
 
-    data = pairs_data(train, tokenizer=make)
-    assert data.tokenizer is data.tokenizer is letters
-    assert heard == ["a0", "b0", "c0", "d0", "a1", "b1", "c1", "d1"]
-    bare = pairs_data(train, tokenizer=None)
-    assert not bare.has_tokenizer
-    with pytest.raises(UserError, match="choose a model with a tokenizer, or data/tokenizer=words"):
-        bare.setup("fit")
-    bare.tokenizer = letters
-    bare.setup("fit")
+def test_a_validation_set_may_have_labels(pair_shards: PairShards, pairs_data: Callable[..., PairsData]) -> None:
+    train = shards(pair_shards(2))
+    images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+    labelled = partial(ArraySource, images, [1, 0, 1], ["a", "b"])
+    data = pairs_data(train, validation={"pairs": train, "labelled": labelled})
+    data.setup("fit")
+    (batch,) = kept(data.val_dataloader()[1])
+    assert batch["label"].tolist() == [1, 0, 1]
+    assert data.captions("pairs").texts
+    with pytest.raises(KeyError, match="labelled has labels"):
+        data.captions("labelled")
+
+    class SeveralLabels(ArraySource):
+        multilabel = True
+
+    several = partial(SeveralLabels, images, [1, 0, 1], ["a", "b"])
+    with pytest.raises(UserError, match="'several' have several labels a sample"):
+        pairs_data(train, validation={"several": several}).setup("fit")
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,12 @@ RUN = {"objective": {"mix": None}, "trainer": {"compile": False}}
     ],
 )
 def test_what_needs_one_size_is_refused(native: NativeSize, changes: dict[str, Any], told: str) -> None:
-    check_native(NativeSize(4), model(), RUN)
+    check_native(NativeSize(4), model().tower, RUN)
     with pytest.raises(UserError, match=told):
-        check_native(native, model(), {**RUN, **changes})
+        check_native(native, model().tower, {**RUN, **changes})
 
 
 def test_a_model_of_timm_is_refused() -> None:
     other = Classifier(TimmTower("resnet10t", 32), 3)
     with pytest.raises(UserError, match="resnet10t takes images of one size: choose a ViT"):
-        check_native(NativeSize(4), other, RUN)
+        check_native(NativeSize(4), other.tower, RUN)

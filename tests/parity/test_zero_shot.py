@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from triptych.analysis.retrieval import retrieve
 from triptych.models.zero_shot import class_embeddings
-from triptych.zero_shot.words import ClassFile, templates_of
+from triptych.prompts.words import ClassFile, templates_of
 
 
 class _Texts(nn.Module):

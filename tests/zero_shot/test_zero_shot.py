@@ -27,7 +27,6 @@ defaults:
 batch_size: 4
 mean: [0.5, 0.5, 0.5]
 std: [0.5, 0.5, 0.5]
-tokenizer: {_target_: triptych.features.byte_tokenizer.ByteTokenizer}
 train: {file: captions.csv}
 validation: {val: {file: captions.csv, split: train, validation_fraction: 0.01}}
 """
@@ -142,7 +141,6 @@ MISTAKES = {
     "fewer classes": ("{folder} classes={two}", "names 2 of the 3 classes of the set 'val' and not 'red'"),
     "other classes": ("{folder} classes={other}", "names 2 classes, and the set 'val' has 3"),
     "no shots": ("{folder} shots=[0]", "shots has 0; each must be at least 1"),
-    "another tokenizer": ("{folder} data.tokenizer=x", "the checkpoint brings its own tokenizer"),
     "no such set": ("{folder} sets=[vall]", "sets has 'vall'"),
     "retrieval without captions": ("{folder} measure=retrieval", "has no captions"),
     "no data": ("", "is not in a run directory, so nothing tells its data: give data=..."),

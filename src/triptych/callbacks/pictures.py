@@ -72,15 +72,15 @@ class Classifies(Protocol):
 class ReadsPictures(Protocol):
     """A data set that gives image and label by number."""
 
+    @property
+    def classes(self) -> list[str]: ...
+
     def read(self, index: int) -> tuple[Any, Any]: ...
 
 
 @runtime_checkable
 class HasSources(Protocol):
-    """A data module with named validation sets and class names."""
-
-    @property
-    def classes(self) -> list[str]: ...
+    """A data module with named validation sets."""
 
     @property
     def validation_sources(self) -> Mapping[str, ReadsPictures]: ...
@@ -188,10 +188,11 @@ def find_results(objective: object, data: object) -> tuple[ClassificationResults
     if name is None or len(objective.predictions[name]) == 0:
         return None, None
     said = objective.predictions[name]
+    # What was said is named `val` of the first set; others go by their own names.
+    source = data.validation_sources.get(name) or next(iter(data.validation_sources.values()))
     results = ClassificationResults(
-        said.logits, said.labels, said.index, objective.confusion.get(name), list(data.classes), objective.multi_label
+        said.logits, said.labels, said.index, objective.confusion.get(name), list(source.classes), objective.multi_label
     )
-    source = next(iter(data.validation_sources.values()))
     return results, lambda index: as_tensor(source.read(index)[0])
 
 

@@ -22,7 +22,6 @@ _FIXED = {
     "data.seed": "the samples keep their order",
     "data.samples": "every sample is seen once",
     "data.distinct": "every sample is seen once",
-    "data.tokenizer": "the checkpoint brings its own tokenizer",
     "data.max_bad_fraction": "every image that cannot be read is left out, counted and named",
 }
 

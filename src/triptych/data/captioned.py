@@ -74,10 +74,16 @@ class PairLoader(StepLoader):
     - `text_length`: int64 `(batch,)`, real tokens of each
     - `id`: int64 `(batch,)`, concepts; rows of one concept are positives of each other
     - `index`: int64 `(batch,)`, numbers of the samples
+
+    Over another source its batches are those of every loader.
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        captioned = isinstance(self.source, Captioned)
         for batch in super().__iter__():
+            if not captioned:
+                yield batch
+                continue
             rows = batch.pop("label")
             if not len(rows):  # of a short last batch this rank has no sample
                 rows = rows.new_zeros(0, 3)

@@ -1,6 +1,6 @@
 """The data of a contrastive run: pictures with captions, mixed, captioned and tokenised in the loader's workers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,9 +16,6 @@ from triptych.data.transforms import Transform
 from triptych.errors import UserError
 from triptych.features.tokenizer import Tokenizer
 
-TokenizerMaker = Callable[[Iterator[str]], Tokenizer]
-"""Makes a tokenizer for the captions of the training data."""
-
 
 class AllCaptions(NamedTuple):
     """Every caption of a data set, for retrieval.
@@ -33,7 +30,8 @@ class AllCaptions(NamedTuple):
 
 
 class PairsData(ImageData):
-    """Pictures and captions for training and validation; for the batches see `PairLoader`.
+    """Pictures and captions for training and validation; for the batches see `PairLoader`. A validation set may have
+    labels in place of captions: its batches are those of `ImageData`, its classes its own.
 
     Which samples make up a step, how each is augmented and which of its captions it gets is a function of seed, epoch
     and step alone. Validation gives every sample once, with its first caption; `captions` gives all.
@@ -43,8 +41,6 @@ class PairsData(ImageData):
         validation: makes a validation source, or names with a factory each. Their concepts are numbered by themselves.
         augment: transform of training images.
         evaluate: transform of validation images.
-        tokenizer: turns captions to ids, or makes one that does for the training captions. None: the model's own,
-            which is set as `tokenizer` before `setup`.
         batch_size: global: samples of one optimizer step, over all ranks and micro-batches.
         image_size: of the transforms' results: one number, or height and width.
         mean: of each channel, of pixels scaled to 0..1; the objective normalises with it on the device.
@@ -56,6 +52,9 @@ class PairsData(ImageData):
         max_bad_fraction: of samples that cannot be read and are skipped; more end the run.
         cache: keep all decoded images in memory.
         root: folder or URL of the data, given to each source as `root`; None where the sources know their own.
+        tokenizer: turns captions to ids; None: the model's, which is set before `setup`.
+        templates: what is said of a concept where validation classifies by names (see `triptych zero_shot`); None
+            where captions and pictures find each other instead.
 
     Raises:
         UserError: a setting out of its range; what the sources themselves raise.
@@ -69,7 +68,6 @@ class PairsData(ImageData):
         validation: SourceFactory | Mapping[str, SourceFactory],
         augment: Transform,
         evaluate: Transform,
-        tokenizer: Tokenizer | TokenizerMaker | None,
         batch_size: int,
         image_size: int | Sequence[int],
         mean: Sequence[float | int],
@@ -81,6 +79,8 @@ class PairsData(ImageData):
         max_bad_fraction: float | int = 0.01,
         cache: bool = False,
         root: str | None = None,
+        tokenizer: Tokenizer | None = None,
+        templates: str | None = None,
     ) -> None:
         super().__init__(
             train, validation, augment, evaluate, batch_size, image_size, mean, std,
@@ -89,30 +89,34 @@ class PairsData(ImageData):
         self._tokenizer = tokenizer
         self.samples = samples
         self.distinct = distinct
+        self.templates = templates
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Turns captions to ids; made of the training captions when first asked for, where it is one of those.
+        """Turns captions to ids.
 
         Raises:
             UserError: there is none.
         """
         if self._tokenizer is None:
             raise UserError(
-                "nothing says how captions become tokens: choose a model with a tokenizer, or data/tokenizer=words"
+                "nothing says how captions become tokens: the model has no tokenizer; choose one, such as "
+                "model/tokenizer=clip"
             )
-        if not isinstance(self._tokenizer, Tokenizer):
-            self._tokenizer = self._tokenizer(corpus_of(self._train_pairs))
         return self._tokenizer
 
     @tokenizer.setter
-    def tokenizer(self, tokenizer: Tokenizer) -> None:
+    def tokenizer(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
 
-    @property
-    def has_tokenizer(self) -> bool:
-        """The data bring their own, and do not wait for the model's."""
-        return self._tokenizer is not None
+    def corpus(self) -> Iterator[str]:
+        """Texts that have every word of the training captions; samples that cannot be read are passed over."""
+        for index in range(len(self._train_pairs)):
+            try:
+                texts = self._train_pairs.corpus(index)
+            except BadSample:
+                continue
+            yield from texts
 
     @cached_property
     def train_source(self) -> Captioned:
@@ -122,7 +126,7 @@ class PairsData(ImageData):
     @cached_property
     def validation_sources(self) -> dict[str, Source]:
         """The validation samples by name."""
-        return {name: self._captioned(pairs, training=False) for name, pairs in self._validation_pairs.items()}
+        return {name: self._for_validation(name, source) for name, source in self._validation_given.items()}
 
     @cached_property
     def order(self) -> PairsOrder:
@@ -140,9 +144,11 @@ class PairsData(ImageData):
         """All captions of the validation samples `name`; a sample that has none has none here.
 
         Raises:
-            KeyError: there is no such validation source.
+            KeyError: there is no such validation source with captions.
         """
-        pairs = self._validation_pairs[name]
+        pairs = self._validation_given[name]
+        if not isinstance(pairs, PairSource):
+            raise KeyError(f"{name} has labels, not captions")
         texts: list[str] = []
         samples: list[int] = []
         for index in range(len(pairs)):
@@ -159,20 +165,19 @@ class PairsData(ImageData):
         return pairs_of(self._train_factory)
 
     @cached_property
-    def _validation_pairs(self) -> dict[str, PairSource]:
-        return {name: pairs_of(make) for name, make in self._validation_factories.items()}
+    def _validation_given(self) -> dict[str, Source]:
+        return {name: make() for name, make in self._validation_factories.items()}
+
+    def _for_validation(self, name: str, source: Source) -> Source:
+        if isinstance(source, PairSource):
+            return self._captioned(source, training=False)
+        if source.multilabel:
+            raise UserError(
+                f"the data {name!r} have several labels a sample, which classes told apart by words cannot have"
+            )
+        return self._cached(source)
 
     def _captioned(self, pairs: PairSource, training: bool) -> Captioned:
         captioned = Captioned(pairs, self._cached(pairs), self.tokenizer, training)
         self._bad[id(captioned)] = BadPairs(len(pairs), self.max_bad_fraction)
         return captioned
-
-
-def corpus_of(pairs: PairSource) -> Iterator[str]:
-    """Texts that have every word of the captions of a data set; samples that cannot be read are passed over."""
-    for index in range(len(pairs)):
-        try:
-            texts = pairs.corpus(index)
-        except BadSample:
-            continue
-        yield from texts

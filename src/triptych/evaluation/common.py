@@ -118,7 +118,7 @@ def data_config(data: Settings, preprocess: Preprocess) -> Settings:
     used = data | {
         "image_size": list(preprocess.image_size), "mean": list(preprocess.mean), "std": list(preprocess.std),
     }  # fmt: skip
-    for unused in ("augment", "evaluate", "cache", "seed", "max_bad_fraction", "samples", "distinct", "tokenizer"):
+    for unused in ("augment", "evaluate", "cache", "seed", "max_bad_fraction", "samples", "distinct"):
         used.pop(unused, None)
     return used
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
+from triptych.features.mixed_images import MixedImages
 from triptych.losses import softmax_contrastive, softmax_cross_entropy
 from triptych.losses.contrastive import PairLoss
 from triptych.objectives.base import Batch, Objective, split
@@ -50,8 +51,9 @@ class ContrastiveObjective(Objective):
     of the whole batch. After each step the model clamps its scale; `logit_scale` is logged as the factor that it is.
 
     A validation set of pairs logs `RetrievalMetrics` and its loss in batches as they come. A set in `prompts` (by its
-    name) has `image` and `label` and is classified by the nearest class: embeddings of a class's prompts, averaged;
-    it logs `SingleLabelMetrics`, and keeps `predictions` and `confusion` as `ClassificationObjective` does.
+    name) has `image` and a class as `label`, or as `id`, and is classified by the nearest class: embeddings of a
+    class's prompts, averaged; it logs `SingleLabelMetrics`, and keeps `predictions` and `confusion` as
+    `ClassificationObjective` does.
     """
 
     multi_label = False
@@ -145,10 +147,10 @@ class ContrastiveObjective(Objective):
             if ids is None:
                 ids = metrics.samples + torch.tensor(shards.own, device=loss.device)
             metrics.update(features, ids, loss, shards.total)
-        elif len(batch["label"]):
+        elif len(labels := batch["label"] if "label" in batch else batch["id"]):
             logits = self.pair.logit_scale.exp() * self._embed("image", batch).float() @ self._classes[name].T
-            metrics.update(logits, batch["label"], softmax_cross_entropy(logits, batch["label"]))
-            self.predictions[name].add(logits, batch["label"], batch["index"])
+            metrics.update(logits, labels, softmax_cross_entropy(logits, labels))
+            self.predictions[name].add(logits, labels, batch["index"])
 
     def on_validation_epoch_end(self) -> None:
         """Logs each set under its name."""
@@ -186,9 +188,14 @@ class ContrastiveObjective(Objective):
         return self.exchange(features, scale, bias, ids, self.compute_loss, shards)
 
     def _embed(self, modality: str, batch: Batch) -> Tensor:
-        given = self._pixels(batch["image"]).to(self.dtype) if modality == "image" else batch[modality]
+        given = self._normalise(batch["image"]) if modality == "image" else batch[modality]
         length = f"{modality}{_LENGTH}"
         return self.pair.embed(modality, given, *([batch[length]] if length in batch else []))
+
+    def _normalise(self, images: Any) -> Any:
+        if isinstance(images, MixedImages):
+            return images.map(self._normalise)
+        return self._pixels(images).to(self.dtype)
 
     def _embed_classes(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
         """Each prompt's embedding has unit length, their mean over the templates again (Radford et al. 2021)."""

@@ -9,17 +9,16 @@ from triptych.features.native_size import NativeSize
 from triptych.towers.vision import VisionTower
 
 
-def check_native(native: NativeSize, model: nn.Module, settings: dict[str, Any]) -> None:
+def check_native(native: NativeSize, tower: nn.Module, settings: dict[str, Any]) -> None:
     """Raises UserError where a run's model, objective or trainer needs images of one size.
 
     Args:
         native: the size of the run's images.
-        model: a classifier.
+        tower: that of the images.
         settings: the run's configuration in plain containers.
     """
-    tower = getattr(model, "tower", None)
     if not isinstance(tower, VisionTower):
-        name = getattr(tower, "name", type(model).__name__)
+        name = getattr(tower, "name", type(tower).__name__)
         raise _refused(f"{name} takes images of one size: choose a ViT of triptych (`triptych ls model`)")
     patch = tower.patch
     if not native.patch_size == patch.patch_size == patch.stride:

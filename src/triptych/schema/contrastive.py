@@ -78,11 +78,34 @@ class ByteTokenizer(Part):
 
 @dataclass
 class WordTokenizer(Part):
-    """A token for each word of the training captions."""
+    """A token for each word of a list."""
 
     _target_: str = "triptych.features.word_tokenizer.WordTokenizer"
-    words: list[str] | None = option("the words; null: all those of the training captions", default=None)
+    words: list[str] = option("the words")
     context_length: int = option("tokens of a row", default=32, range=Range(least=2))
+    clean: str = option(_CLEAN_HELP, default="lower", range=_CLEAN)
+
+
+@dataclass
+class WordsOfCaptions(Part):
+    """A token for each word of the training captions: for small sets of plain captions."""
+
+    _target_: str = "triptych.features.vocabulary.WordsOfCaptions"
+    context_length: int = option("tokens of a row", default=32, range=Range(least=2))
+    clean: str = option(_CLEAN_HELP, default="lower", range=_CLEAN)
+    least: int = option("times that a word must occur to have a token", default=1, range=Range(least=1))
+    most: int | None = option("words, the most frequent ones; null: all", default=None, range=Range(least=1))
+
+
+@dataclass
+class SubwordsOfCaptions(Part):
+    """Parts of words, frequent in the training captions; any text can be put together from them."""
+
+    _target_: str = "triptych.features.vocabulary.SubwordsOfCaptions"
+    vocab_size: int = option(
+        "ids at most, of which bytes, padding, start and end take 259", default=4096, range=Range(least=259)
+    )
+    context_length: int = option("tokens of a row", default=48, range=Range(least=2))
     clean: str = option(_CLEAN_HELP, default="lower", range=_CLEAN)
 
 
@@ -129,7 +152,10 @@ class ContrastiveModel(Part):
     tokenizer: Part | None = option("what makes ids of texts; null: they come as ids", default=None)
 
 
-TOKENIZERS = (ClipTokenizer, ByteTokenizer, WordTokenizer, FolderTokenizer, SentencePieceTokenizer)
+TOKENIZERS = (
+    ClipTokenizer, ByteTokenizer, WordTokenizer, WordsOfCaptions, SubwordsOfCaptions, FolderTokenizer,
+    SentencePieceTokenizer,
+)  # fmt: skip
 _IMAGE_PARTS = {place.removeprefix("model.tower"): kinds for place, kinds in model.PLACES.items() if "tower" in place}
 _TEXT_PARTS = {
     part: kinds for part, kinds in _IMAGE_PARTS.items() if part and not part.startswith((".patch", ".input_norm"))

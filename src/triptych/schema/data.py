@@ -126,7 +126,7 @@ class NativeSize(Part):
     _target_: str = "triptych.features.native_size.NativeSize"
     patch_size: Any = option(
         "pixels that sides are rounded down to: one number, or height and width",
-        default="${oc.select:model.tower.patch.patch_size,16}",
+        default="${oc.select:model.tower.patch.patch_size,${oc.select:model.towers.image.patch.patch_size,16}}",
     )
     max_tokens: int = option(
         "most patches of a picture; larger ones shrink, keeping their proportions", default=256, range=Range(least=1)

@@ -122,34 +122,27 @@ class ComposedCaption(Part):
     plain: list[str] = option("fields whose hyphens become spaces", default=[])
 
 
-_CONTEXT = "tokens of a caption, start and end included; longer ones are cut and keep their end"
-_CLEANINGS = Range(choices=("none", "whitespace", "lower", "canonical"))
-_CLEAN = "what is made of a caption first; canonical is lower case without punctuation"
-
-
-@dataclass
-class WordsOfCaptions(Part):
-    """A token for each word of the training captions: for small sets of plain captions."""
-
-    _target_: str = "triptych.data.vocabulary.WordsOfCaptions"
-    context_length: int = option(_CONTEXT, default=32, range=Range(least=2))
-    clean: str = option(_CLEAN, default="lower", range=_CLEANINGS)
-    least: int = option("times that a word must occur to have a token", default=1, range=Range(least=1))
-    most: int | None = option("words, the most frequent ones; null: all", default=None, range=Range(least=1))
-
-
 @dataclass
 class Pairs(Images):
     """Pictures and captions for training and validation."""
 
     _target_: str = "triptych.data.pairs.PairsData"
     root: str | None = option("folder or URL of the data", default=None)
-    tokenizer: Part | None = None
+    image_size: Any = option(
+        "size of the images that the model gets: one number, height and width, or a part: data/image_size=native",
+        default="${model.towers.image.image_size}",
+    )
     samples: int | None = option(
         "samples of an epoch; null: as many as the training data have", default=None, range=Range(least=1)
     )
     distinct: bool = option(
         "at most one sample of a concept in a batch, so that every other row is a true negative", default=False
+    )
+    templates: str | None = option(
+        "validation sets whose pictures all have a named concept are classified by these, {} standing for a name: a "
+        "template, several divided by |, a file with one a line, or a set such as imagenet, photo, emoji; null: only "
+        "captions and pictures find each other",
+        default=None,
     )
 
 
@@ -160,5 +153,4 @@ PLACES = {
     "data": (*data.PLACES["data"], Pairs),
     "data.train": (*data.PLACES["data.train"], *SINGLE, Mixture),
     "data.train.caption": CAPTIONS,
-    "data.tokenizer": (WordsOfCaptions,),
 }

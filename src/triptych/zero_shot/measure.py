@@ -20,11 +20,11 @@ from triptych.evaluation.ranks import Ranks
 from triptych.evaluation.scores import Rules, SetScores
 from triptych.evaluation.sets import TRAIN, check_channels, sources_of
 from triptych.models.zero_shot import PLACE, similarity_logits
+from triptych.prompts.words import ClassFile, spoken, templates_of
 from triptych.rundir import Masking, RunDirectory, RunLog
 from triptych.zero_shot import outputs
 from triptych.zero_shot.given import Embedder, TextForward, load_pair
 from triptych.zero_shot.scores import Prober, ProbeScores, RetrievalScores, SetResult
-from triptych.zero_shot.words import ClassFile, spoken, templates_of
 
 log = logging.getLogger("triptych.zero_shot")
 

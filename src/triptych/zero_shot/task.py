@@ -8,9 +8,9 @@ from triptych.errors import UserError
 from triptych.evaluation.common import Settings, share
 from triptych.evaluation.outputs import need_parquet
 from triptych.evaluation.ranks import Ranks
+from triptych.prompts.words import ClassFile, labels_of, templates_of
 from triptych.zero_shot.measure import Measurement
 from triptych.zero_shot.picture import ask
-from triptych.zero_shot.words import ClassFile, labels_of, templates_of
 
 
 def zero_shot(config: DictConfig) -> int:

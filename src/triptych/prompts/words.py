@@ -7,7 +7,7 @@ from triptych.errors import UserError
 from triptych.models.zero_shot import PLACE
 
 _HERE = Path(__file__).parent
-_PROMPTS, _NAMES = _HERE / "prompts", _HERE / "class_names"
+_PROMPTS, _NAMES = _HERE / "templates", _HERE / "class_names"
 _COMMENT = "# "
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from triptych.errors import UserError
-from triptych.zero_shot.words import ClassFile, class_sets, labels_of, spoken, template_sets, templates_of
+from triptych.prompts.words import ClassFile, class_sets, labels_of, spoken, template_sets, templates_of
 
 
 @pytest.mark.parametrize("name", template_sets())

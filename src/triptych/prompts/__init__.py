@@ -1,0 +1,1 @@
+"""What is said of classes: templates, names of classes, and how users give them."""
