@@ -86,7 +86,7 @@ class SubwordsOfCaptions:
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         )  # fmt: skip
         backend.train_from_iterator((clean(text, self.clean) for text in captions), trainer)
-        pad, start, end = (backend.token_to_id(token) for token in (PAD, START, END))
+        pad, start, end = range(3)  # special tokens come first, in the order given
         backend.post_processor = processors.TemplateProcessing(
             single=f"{START} $A {END}", special_tokens=[(START, start), (END, end)]
         )
