@@ -1,10 +1,14 @@
 """Whatever a user types as a value reaches the configuration letter for letter."""
 
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from triptych.command import groups
+from triptych.command.following import contrasts
 from triptych.command.overrides import as_typed, quote
 from triptych.errors import UserError
 
@@ -59,7 +63,8 @@ def test_a_word_that_is_no_override_is_told() -> None:
 
 
 def test_dotted_choice_of_a_nested_group_is_understood() -> None:
-    assert as_typed(["model.tower.mixer=softmax"], TEXT, "train") == ["model/tower/mixer=softmax"]
+    assert as_typed(["model.tower.mixer=softmax"], TEXT, "evaluate") == ["model.tower.mixer=softmax"]
+    assert as_typed(["model.tower.mixer=softmax"], TEXT, "benchmark") == ["model/tower/mixer=softmax"]
 
 
 def test_a_number_or_a_list_is_a_value_where_there_are_choices_too() -> None:
@@ -68,11 +73,48 @@ def test_a_number_or_a_list_is_a_value_where_there_are_choices_too() -> None:
     assert as_typed(["data.image_size=native"], frozenset(), "train") == ["data/image_size=native"]
 
 
-def test_other_data_leave_the_default_experiment_out() -> None:
-    assert as_typed(["data=folder"], TEXT, "train") == ["data=folder", "~experiment"]
-    assert as_typed(["data=folder", "experiment=emoji"], TEXT, "train") == ["data=folder", "experiment=emoji"]
+@pytest.mark.parametrize(
+    ("task", "typed", "added"),
+    [
+        ("train", "data=folder", "~experiment"),
+        ("train", "data=folder experiment=emoji", ""),
+        ("train", "optimizer.lr=1", ""),
+        ("train", "model=vit_tiny_patch16_224", "experiment=emoji"),
+        ("train", "objective=multi_label", "experiment=emoji"),
+        ("train", "model.tower.depth=2", "experiment=emoji"),
+        ("train", "model.tower.mixer=softmax data=folder", "~experiment"),
+        ("train", "model=clip_vit_base_patch32_224", ""),
+        ("train", "model.towers.image.depth=2", ""),
+        ("train", "data=pairs_manifest", "~experiment model=clip_nano objective=contrastive"),
+        ("train", "data=pairs_shards objective=siglip", "~experiment model=clip_nano"),
+        ("train", "data=pair_manifest", "~experiment model=clip_nano objective=contrastive"),
+        ("train", "data=pairs_shards model=vit_tiny_patch16_224", "~experiment"),
+        ("learning_rate", "data=pairs_shards", "~experiment model=clip_nano objective=contrastive"),
+        ("finetune", "data=pairs_manifest", "objective=contrastive"),
+        ("finetune", "data=folder", ""),
+        ("benchmark", "data=emoji_pairs", ""),
+    ],
+)
+def test_the_other_parts_follow_the_kind_of_the_one_that_is_chosen(task: str, typed: str, added: str) -> None:
+    given = [word.replace("model.tower.mixer=", "model/tower/mixer=") for word in typed.split()]
+    assert as_typed(typed.split(), frozenset(), task) == [*given, *added.split()]
+
+
+def test_a_choice_of_ones_own_is_of_a_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, begins in (("mine", "pairs_shards"), ("ours", "mine"), ("plain", "folder")):
+        file = tmp_path / "conf" / "data" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"# Some data\ndefaults:\n  - {begins}\n  - _self_\n")
+    monkeypatch.chdir(tmp_path)
+    groups.choices.cache_clear()
+    try:
+        assert [contrasts("data", name) for name in ("mine", "ours", "plain")] == [True, True, False]
+    finally:
+        groups.choices.cache_clear()
+
+
+def test_no_experiment_is_an_answer() -> None:
     assert as_typed(["experiment=null"], TEXT, "train") == ["~experiment"]
-    assert as_typed(["optimizer.lr=1"], TEXT, "train") == ["optimizer.lr=1"]
 
 
 def test_flags_may_stand_anywhere() -> None:

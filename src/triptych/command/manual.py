@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from triptych.command import data_of_run, groups, messages
+from triptych.command.following import followed
 from triptych.command.overrides import as_typed
 from triptych.errors import UserError
 from triptych.schema import register
@@ -56,12 +57,14 @@ def manual(words: list[str]) -> str:
         close = near(task, list(groups.tasks()))
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"there is no task {task!r}.{hint} The tasks are {', '.join(groups.tasks())}")
+    plain = [key for key in keys if "=" not in key and key not in ("--help", "-h")]
     overrides = as_typed([key for key in keys if "=" in key], text_keys(), task)
+    # A key that only one kind of training has is looked up there.
+    overrides = [word for word in followed([*overrides, *plain], groups.of_task(task)) if word not in plain]
     try:
         config = messages.compose_plain(task, overrides)
     except messages.COMPOSITION_ERRORS as error:
         raise UserError(messages.explain(error, task, overrides)) from error
-    plain = [key for key in keys if "=" not in key and key not in ("--help", "-h")]
     return "\n\n".join(_key_page(task, key, config) for key in plain) if plain else _task_page(task, config)
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triptych.command import groups
+from triptych.command.following import followed
 from triptych.schema.option import near
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
@@ -72,12 +73,13 @@ def keys_of(task: str, overrides: list[str]) -> list[str]:
 
 
 def compose_plain(task: str, overrides: list[str]) -> DictConfig:
-    """The configuration of a task outside a Hydra application."""
+    """The configuration of a task outside a Hydra application, with what follows from the overrides."""
+    followed_by = followed(overrides, groups.of_task(task))
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(groups.roots()[0]), version_base="1.3"):
-            return compose(task, overrides=[*search_path(), *overrides])
+            return compose(task, overrides=[*search_path(), *followed_by])
     finally:
         GlobalHydra.instance().hydra = running
 

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from triptych.command import groups
+from triptych.command.following import followed
 from triptych.errors import UserError
 from triptych.schema.option import near
 from triptych.schema.roots import shorthand
@@ -44,22 +45,12 @@ def as_typed(arguments: list[str], text_keys: frozenset[str], task: str) -> list
         else:
             overrides.append(_override(_written_out(argument, short), text_keys, sweep, chosen_from))
     # Hydra's parser wants the overrides side by side.
-    if "experiment" in chosen_from:
-        overrides = _without_default_experiment(overrides)
-    return [*overrides, *flags]
+    return [*followed(overrides, chosen_from), *flags]
 
 
 def _written_out(argument: str, short: frozenset[str]) -> str:
     key, equals, value = argument.partition("=")
     return f"{key}.path={value}" if equals and key.lstrip("+") in short else argument
-
-
-def _without_default_experiment(overrides: list[str]) -> list[str]:
-    """Whoever chooses other data wants none of the settings that the default experiment made for its own."""
-    keys = [override.partition("=")[0] for override in overrides]
-    if "data" in keys and "experiment" not in keys and "~experiment" not in keys:
-        return [*overrides, "~experiment"]
-    return overrides
 
 
 def _override(argument: str, text_keys: frozenset[str], sweep: bool, chosen_from: list[str]) -> str:
