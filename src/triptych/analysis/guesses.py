@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from triptych.analysis import style
 from triptych.analysis.grids import show_image
-from triptych.analysis.results import ImageOf
+from triptych.analysis.results import ClassificationResults, ImageOf
 
 _COLUMNS = 4
 _LONGEST = 26
@@ -31,6 +31,21 @@ class Guesses:
     rank: int
     names: Sequence[str]
     probabilities: Sequence[float]
+
+
+def guesses_of(results: ClassificationResults, rows: Sequence[int], top: int = 5) -> list[Guesses]:
+    """The `top` most probable classes of the samples in some rows of the results of single labels."""
+    probabilities = results.logits[list(rows)].double().softmax(dim=-1)
+    first = probabilities.topk(min(top, probabilities.shape[1]), dim=-1)
+    labels = results.labels[list(rows)]
+    ranks = 1 + (probabilities > probabilities.gather(1, labels[:, None])).sum(dim=1)
+    found = zip(rows, labels.tolist(), ranks.tolist(), first.indices.tolist(), first.values.tolist(), strict=True)
+    return [
+        Guesses(
+            int(results.indices[row]), results.classes[true], rank, [results.classes[each] for each in places], sure
+        )
+        for row, true, rank, best, sure in found
+    ]
 
 
 def draw_guesses(guesses: Sequence[Guesses], image_of: ImageOf, path: Path, title: str) -> bool:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from triptych.analysis.confusion import draw_confusion
 from triptych.analysis.curves import draw_curves
 from triptych.analysis.explanation import Explanation, explain
 from triptych.analysis.grids import draw_grid, draw_mistakes
+from triptych.analysis.guesses import draw_guesses, guesses_of
 from triptych.analysis.metrics import read_metrics
 from triptych.analysis.overlays import draw_looks
 from triptych.analysis.per_class import per_class_of_confusion
@@ -28,7 +29,8 @@ from triptych.callbacks.summary import RunSummary, Summary
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
-from triptych.rundir import Masking, RunDirectory, write_atomic
+from triptych.objectives.contrastive import ContrastiveObjective
+from triptych.rundir import Masking, RunDirectory, file_name, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +39,13 @@ _CAPTIONS = {
     "confusion.png": "Confusion: rows are the true classes, columns the predicted ones",
     "predictions.png": "Predictions with their confidence; wrong ones are framed",
     "mistakes.png": "Where the model was surest and wrong",
+    "*_guesses.png": "What it thinks of first, of all names; the right one is green",
     "attention.png": "Where it looked: attention that speaks for the predicted class, bright for most",
 }
 # Whatever goes wrong in drawing (a font, a foreign image, a full disk) must not cost a run that has ended well.
 _FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, BadSample)
 _KEY_FACTS = 4  # metrics among the numbers at the top
+_GUESSES = 32  # pictures with the first guesses
 _LOOKS, _LOOKING_SECONDS = 8, 1.5  # pictures with attention over them, and the time after which no other is begun
 
 
@@ -107,13 +111,17 @@ class RunPictures(Callback):
             return
         plots = self._run.plots
         self._attempt("curves.png", lambda: draw_curves(read_metrics(self._run.metrics), plots / "curves.png"))
-        results, image_of = find_results(pl_module, getattr(trainer, "datamodule", None))
+        sets = all_results(pl_module, getattr(trainer, "datamodule", None))
+        _, results, image_of = sets[0] if sets else (None, None, None)
         if results is not None:
             self._attempt("confusion.png", lambda: draw_confusion(results, plots / "confusion.png"))
         if results is not None and image_of is not None:
             self._attempt("predictions.png", lambda: draw_grid(results, image_of, plots / "predictions.png"))
             self._attempt("mistakes.png", lambda: draw_mistakes(results, image_of, plots / "mistakes.png"))
             self._attempt("attention.png", lambda: _draw_attention(pl_module, results, image_of, plots))
+        if isinstance(pl_module, ContrastiveObjective):
+            for each in sets:
+                self._attempt(f"{each.name}_guesses.png", lambda each=each: _draw_guesses(each, plots))
         if results is not None and results.confusion is not None:
             rows = per_class_of_confusion(results.confusion.numpy(), results.classes)
             self._attempt("classes.csv", lambda: write_atomic(self._run.classes, classes_csv(rows)))
@@ -134,9 +142,7 @@ class RunPictures(Callback):
             status=summary["status"],
             under=f"{summary['device']['name']} · {summary['ended'][:16].replace('T', ' ')} · {self._run.path}",
             tiles=key_numbers(summary),
-            pictures=[
-                (text, self._run.plots / name) for name, text in _CAPTIONS.items() if (self._run.plots / name).exists()
-            ],
+            pictures=[(text, file) for name, text in _CAPTIONS.items() for file in sorted(self._run.plots.glob(name))],
             tables=[confused_table(most_confused(results))] if results is not None else [],
             config=Masking().text(self._run.config.read_text()) if self._run.config.exists() else "",
             command=summary["command"],
@@ -149,8 +155,7 @@ def _draw_attention(objective: LightningModule, results: ClassificationResults, 
     """Some pictures, spread evenly over the validation set, under the attention of the model to them."""
     model = getattr(objective, "model", None)
     if not isinstance(model, Classifier):
-        log.info("no attention.png: attention is shown of a Classifier, and this model is a %s", type(model).__name__)
-        return
+        return  # attention is told apart by class scores of a head
     places = np.linspace(0, len(results.indices) - 1, min(_LOOKS, len(results.indices))).astype(int)
     found: list[Explanation] = []
     begun = time.monotonic()
@@ -180,20 +185,38 @@ def key_numbers(summary: Summary) -> list[tuple[str, str]]:
     return tiles
 
 
-def find_results(objective: object, data: object) -> tuple[ClassificationResults | None, ImageOf | None]:
-    """The results of the first validation set and the road to its images; None for what there is not."""
+class SetResults(NamedTuple):
+    """The results of a validation set, and the road to its images."""
+
+    name: str
+    results: ClassificationResults
+    image_of: ImageOf
+
+
+def all_results(objective: object, data: object) -> list[SetResults]:
+    """Of each validation set that was classified; none where there are none."""
     if not isinstance(objective, Classifies) or not isinstance(data, HasSources):
-        return None, None
-    name = next(iter(objective.predictions), None)
-    if name is None or len(objective.predictions[name]) == 0:
-        return None, None
-    said = objective.predictions[name]
-    # What was said is named `val` of the first set; others go by their own names.
-    source = data.validation_sources.get(name) or next(iter(data.validation_sources.values()))
-    results = ClassificationResults(
-        said.logits, said.labels, said.index, objective.confusion.get(name), list(source.classes), objective.multi_label
-    )
-    return results, lambda index: as_tensor(source.read(index)[0])
+        return []
+    found = []
+    for place, (name, source) in enumerate(data.validation_sources.items()):
+        key = name if place else "val"
+        said = objective.predictions.get(key)
+        if said is None or len(said) == 0:
+            continue
+        results = ClassificationResults(
+            said.logits, said.labels, said.index, objective.confusion.get(key), list(source.classes),
+            objective.multi_label,
+        )  # fmt: skip
+        found.append(SetResults(name, results, lambda index, source=source: as_tensor(source.read(index)[0])))
+    return found
+
+
+def _draw_guesses(given: SetResults, plots: Path) -> None:
+    """Of pictures spread evenly over the set."""
+    count = len(given.results.indices)
+    rows = np.linspace(0, count - 1, min(_GUESSES, count)).astype(int).tolist()
+    path = plots / f"{file_name(given.name)}_guesses.png"
+    draw_guesses(guesses_of(given.results, rows), given.image_of, path, f"{given.name}: what it thinks of first")
 
 
 def as_tensor(picture: Tensor | Image.Image) -> UInt8[Tensor, "channels height width"]:

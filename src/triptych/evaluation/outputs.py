@@ -20,7 +20,7 @@ from triptych.analysis.report import Table, build_report, confused_table
 from triptych.analysis.results import ImageOf, most_confused
 from triptych.errors import UserError
 from triptych.evaluation.scores import NOT_SHARES, SetScores
-from triptych.rundir import RunDirectory, write_atomic
+from triptych.rundir import RunDirectory, file_name, write_atomic
 
 _LABELS_TOLD = 5  # names in a line
 
@@ -220,11 +220,6 @@ def cells(metric: str, estimate: Estimate) -> tuple[str, str]:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
-
-
-def file_name(name: str) -> str:
-    """A set's name as a part of a file's name."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
 def finite(numbers: Mapping[str, float | None]) -> dict[str, float | None]:

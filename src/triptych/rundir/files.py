@@ -28,3 +28,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             staging.unlink()
         raise
     fsync_folder(path.parent)
+
+
+def file_name(name: str) -> str:
+    """A name of the user's choice as a part of a file's name."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

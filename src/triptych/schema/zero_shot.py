@@ -30,8 +30,8 @@ class ZeroShot:
     )
     templates: str | None = option(
         "what is said of a class, {} standing for its name: a template, several divided by |, a file with one a line, "
-        "or a set such as imagenet, photo, emoji; null: photo for labelled images, and the name alone for labels=... "
-        "and for data with captions",
+        "or a set such as imagenet, photo, emoji; null: data.templates, else photo for labelled images, and the name "
+        "alone for labels=... and for data with captions",
         default=None,
     )
     classes: str | None = option(

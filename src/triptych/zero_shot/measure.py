@@ -98,6 +98,8 @@ class Measurement:
     def _templates(self, source: Source) -> list[str]:
         if self.settings["templates"] is not None:
             return self.settings["templates"]
+        if own := self.settings["data"].get("templates"):
+            return templates_of(own)
         # Where pictures have captions, a concept's name is one of them.
         return [PLACE] if isinstance(source, PairSource) else templates_of("photo")
 

@@ -16,7 +16,7 @@ from triptych.callbacks import words
 from triptych.evaluation import outputs
 from triptych.evaluation.common import Settings, data_config, image_of, print_rows
 from triptych.evaluation.scores import SetScores
-from triptych.rundir import RunDirectory, write_atomic
+from triptych.rundir import RunDirectory, file_name, write_atomic
 from triptych.zero_shot.given import GivenPair
 from triptych.zero_shot.scores import ProbeScores, RetrievalScores, SetResult
 
@@ -109,7 +109,7 @@ def _pictures(
     # Evenly spread, for data are often sorted by class.
     rows = np.linspace(0, scores.samples - 1, min(settings["pictures"], scores.samples)).astype(int)
     guesses = [_guesses(scores, row, min(settings["top"], len(scores.classes))) for row in rows.tolist()]
-    path = run.plots / f"{outputs.file_name(name)}_guesses.png"
+    path = run.plots / f"{file_name(name)}_guesses.png"
     draw_guesses(guesses, image_of(source), path, f"{name}: what it thinks of first")
     drawn = [(f"{name}: samples spread evenly over the set, each with its top guesses; the true one is green", path)]
     return drawn + outputs.draw_all(run, name, scores, image_of(source), source.name, settings["pictures"])
