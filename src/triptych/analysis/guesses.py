@@ -41,9 +41,7 @@ def guesses_of(results: ClassificationResults, rows: Sequence[int], top: int = 5
     ranks = 1 + (probabilities > probabilities.gather(1, labels[:, None])).sum(dim=1)
     found = zip(rows, labels.tolist(), ranks.tolist(), first.indices.tolist(), first.values.tolist(), strict=True)
     return [
-        Guesses(
-            int(results.indices[row]), results.classes[true], rank, [results.classes[each] for each in places], sure
-        )
+        Guesses(int(results.indices[row]), results.classes[true], rank, [results.classes[each] for each in best], sure)
         for row, true, rank, best, sure in found
     ]
 
