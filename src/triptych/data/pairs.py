@@ -45,7 +45,7 @@ class PairsData(ImageData):
         image_size: of the transforms' results: one number, or height and width.
         mean: of each channel, of pixels scaled to 0..1; the objective normalises with it on the device.
         std: standard deviation of each channel, likewise.
-        samples: of an epoch; None: as many as the training data have.
+        samples: of an epoch; None: as many as the training data have, in whole batches.
         distinct: at most one sample of a concept in a batch, so that every other row is a true negative.
         workers: processes that read images; 0 reads in the main one.
         seed: of order, augmentation and captions.
@@ -138,7 +138,11 @@ class PairsData(ImageData):
                 "the field or column that tells them, data.train.concept=NAME, or set data.distinct=false"
             )
         ids = pairs.ids if self.distinct else None
-        return PairsOrder(shares_of(pairs), self.batch_size, self.samples, ids, self.seed, pairs.classes)
+        samples = self.samples
+        if samples is None:
+            # A pair in a short batch would be told from few others; the samples that are left begin the next epoch.
+            samples = len(pairs) - len(pairs) % self.batch_size or len(pairs)
+        return PairsOrder(shares_of(pairs), self.batch_size, samples, ids, self.seed, pairs.classes)
 
     def captions(self, name: str) -> AllCaptions:
         """All captions of the validation samples `name`; a sample that has none has none here.

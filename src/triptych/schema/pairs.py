@@ -133,7 +133,9 @@ class Pairs(Images):
         default="${model.towers.image.image_size}",
     )
     samples: int | None = option(
-        "samples of an epoch; null: as many as the training data have", default=None, range=Range(least=1)
+        "samples of an epoch; null: as many as the training data have, in whole batches",
+        default=None,
+        range=Range(least=1),
     )
     distinct: bool = option(
         "at most one sample of a concept in a batch, so that every other row is a true negative", default=False
