@@ -91,6 +91,17 @@ def test_zero_shot_on_the_run_says_the_same(run: Path, tmp_path: Path) -> None:
     assert told["classification"]["metrics"]["accuracy"]["value"] == 1.0
 
 
+@pytest.mark.parametrize("task", ["evaluate", "predict input=x.png", "attention image=x.png"])
+def test_other_tasks_name_the_one_that_asks_it(
+    task: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("x.png")
+    name, *words = task.split()
+    assert start(name, [f"checkpoint={run}", *words]) == 2
+    assert "only classifiers of images can be used here: ask it with `triptych zero_shot`" in capsys.readouterr().err
+
+
 def test_a_broken_run_goes_on_with_the_same_losses(table: Path, run: Path, tmp_path: Path) -> None:
     """Seven steps by gradient caching in the first process, the rest in the next one."""
     words = ["trainer.epochs=2", "checkpoint.every_steps=7", "checkpoint.keep=9", "trainer.log_every=1"]

@@ -49,6 +49,16 @@ def check_kinds(config: DictConfig) -> None:
         raise UserError(f"these parts do not go together: {told}. Choose all of one kind, such as {ways}")
 
 
+def check_classifier(config: DictConfig, task: str) -> None:
+    """Raises UserError where a task for classifiers is given another model or other data."""
+    for key in ("model", "data"):
+        if str((config[key] or {}).get("_target_")).rpartition(".")[2] in _CONTRASTS[key]:
+            raise UserError(
+                f"{key} is for contrastive towers, and `triptych {task}` takes classifiers of images: choose another "
+                f"{key} (`triptych ls {key}`)"
+            )
+
+
 class Kind(ABC):
     """What a run does with its data, its model and its objective."""
 

@@ -109,6 +109,7 @@ MISTAKES = {
     "one pair": (["pairs=1"], "pairs=1 is out of range: >= 2"),
     "another peer": (["against=keras"], "against=keras is out of range: one of timm"),
     "unknown model": (["model=vit_tiny"], "vit_tiny"),
+    "towers of pairs": (["model=clip_nano"], "`triptych benchmark` takes classifiers of images: choose another model"),
     "a device that is not there": (["device.accelerator=mps"], "no such device"),
 }
 

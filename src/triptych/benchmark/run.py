@@ -23,6 +23,7 @@ from triptych.data.module import ImageData
 from triptych.errors import UserError
 from triptych.evaluation.given import device_of
 from triptych.features.preprocess import Preprocess
+from triptych.kinds import check_classifier
 from triptych.measure.batch_size import largest_batch
 from triptych.measure.memory import peak_bytes, shown_bytes
 from triptych.measure.step import measured_how
@@ -39,6 +40,7 @@ _CLASSES = 1000
 
 def benchmark(config: DictConfig) -> int:
     """Times what `config` (the schema's `Benchmark`) says; the exit code."""
+    check_classifier(config, "benchmark")
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     device = device_of(settings["device"]["accelerator"])
     if settings["device"]["threads"]:

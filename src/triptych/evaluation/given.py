@@ -11,6 +11,7 @@ from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint
 from triptych.checkpoints.load import load
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
+from triptych.models.contrastive import Contrastive
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ def load_given(checkpoint: dict[str, Any], allow: tuple[str, ...] = ()) -> Given
     model = load(path, weights=checkpoint["weights"], allow=allow)
     preprocess, outputs = getattr(model, "preprocess", None), getattr(model, "num_classes", None)
     if not isinstance(preprocess, Preprocess) or not isinstance(outputs, int):
-        raise UserError(f"{path} holds a {type(model).__name__}, and only classifiers of images can be used here")
+        raise UserError(
+            f"{path} holds a {type(model).__name__}, and only classifiers of images can be used here"
+            + (": ask it with `triptych zero_shot`" if isinstance(model, Contrastive) else "")
+        )
     config = getattr(model, "config", None) or {}
     classes = config.get("classes")
     if checkpoint["classes"] is not None:
