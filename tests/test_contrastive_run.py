@@ -125,3 +125,21 @@ def test_other_captions_end_a_resume(table: Path, tmp_path: Path, capsys: pytest
     (folder / "tiles.csv").write_text(table.read_text().replace("a grey tile", "a slate tile"))
     assert start("train", [f"resume={run}", "trainer.max_steps=2"]) == 2
     assert "another tokenizer than this configuration and its captions make now" in capsys.readouterr().err
+
+
+def test_export_with_a_card(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert start("export", [f"checkpoint={run}", "format=triptych", f"out={out}"]) == 0
+    card = (out / "README.md").read_text()
+    assert "pipeline_tag: zero-shot-image-classification" in card
+    assert "WordTokenizer, 10 tokens" in card
+    expected, found = loaded(run).state_dict(), loaded(out).state_dict()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    for words, told in (
+        (["format=onnx"], "holds contrastive towers: take one of open_clip, huggingface, triptych"),
+        (["format=triptych", "checkpoint.classes=names.txt"], "contrastive towers take any names: leave it out"),
+        (["format=open_clip"], "have no SwiGLUFeedForward or feed-forward without bias"),
+    ):
+        assert start("export", [f"checkpoint={run}", f"out={tmp_path}/other", *words]) == 2
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -40,7 +40,15 @@ def load_given(checkpoint: dict[str, Any], allow: tuple[str, ...] = ()) -> Given
         UserError: what `triptych.load` raises; a model that is no classifier of images; names that do not fit it.
     """
     path = checkpoint_at(Path(checkpoint["path"]))
-    model = load(path, weights=checkpoint["weights"], allow=allow)
+    return known_of(load(path, weights=checkpoint["weights"], allow=allow), path, checkpoint["classes"])
+
+
+def known_of(model: nn.Module, path: Path, names: str | None) -> GivenModel:
+    """What a loaded classifier knows of itself; `names` is a file with a class a line, where it knows none.
+
+    Raises:
+        UserError: see `load_given`.
+    """
     preprocess, outputs = getattr(model, "preprocess", None), getattr(model, "num_classes", None)
     if not isinstance(preprocess, Preprocess) or not isinstance(outputs, int):
         raise UserError(
@@ -49,10 +57,10 @@ def load_given(checkpoint: dict[str, Any], allow: tuple[str, ...] = ()) -> Given
         )
     config = getattr(model, "config", None) or {}
     classes = config.get("classes")
-    if checkpoint["classes"] is not None:
-        classes = _names(Path(checkpoint["classes"]), classes)
+    if names is not None:
+        classes = _names(Path(names), classes)
     if classes is not None and len(classes) != outputs:
-        source = checkpoint["classes"] or path
+        source = names or path
         raise UserError(f"{source} names {len(classes)} classes, and the model in {path} has {outputs} outputs")
     return GivenModel(model, path, classes, config.get("multi_label"), preprocess)
 

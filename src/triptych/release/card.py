@@ -8,12 +8,15 @@ from typing import Any
 
 from triptych.analysis.per_class import ClassScore
 from triptych.callbacks import words
+from triptych.models.classifier import Classifier
+from triptych.models.contrastive import Contrastive
 from triptych.nn.block import Block
 from triptych.release.facts import Facts
+from triptych.release.use import use_of
 from triptych.towers.vision import VisionTower
 
 _MOST_CLASSES = 100
-_LIBRARIES = {"onnx": "onnx", "timm": "timm", "triptych": "triptych"}
+_LIBRARIES = {"huggingface": "transformers"}  # others have the name of their format
 
 
 def build_card(facts: Facts, format: str, extra: str = "") -> str:
@@ -21,17 +24,21 @@ def build_card(facts: Facts, format: str, extra: str = "") -> str:
 
     Args:
         facts: what is known.
-        format: of the weights beside the card: "onnx", "timm" or "triptych".
+        format: of the weights beside the card: "onnx", "timm", "open_clip", "huggingface" or "triptych".
         extra: a sentence about these files, such as the outcome of a check.
     """
-    kind = "vision-transformer, " if isinstance(facts.model.tower, VisionTower) else ""
-    header = ["---", f"library_name: {_LIBRARIES[format]}", "pipeline_tag: image-classification",
-              f"tags: [image-classification, {kind}triptych]", "---"]  # fmt: skip
+    model = facts.model
+    task = "image-classification" if isinstance(model, Classifier) else "zero-shot-image-classification"
+    kind = "clip, " if isinstance(model, Contrastive) else ""
+    if isinstance(model, Classifier) and isinstance(model.tower, VisionTower):
+        kind = "vision-transformer, "
+    header = ["---", f"library_name: {_LIBRARIES.get(format, format)}", f"pipeline_tag: {task}",
+              f"tags: [{task}, {kind}triptych]", "---"]  # fmt: skip
     sections = [
         "\n".join(header),
         f"# {_plain(facts.name)}",
         _about(facts),
-        "## Use\n\n" + _use(facts, format) + (f"\n\n{extra}." if extra else ""),
+        "## Use\n\n" + use_of(facts.model, format) + (f"\n\n{extra}." if extra else ""),
         "## Input\n\n" + _input(facts),
         *_results(facts),
         *_data(facts),
@@ -51,6 +58,8 @@ def build_card(facts: Facts, format: str, extra: str = "") -> str:
 
 
 def _about(facts: Facts) -> str:
+    if isinstance(facts.model, Contrastive):
+        return _about_towers(facts, facts.model)
     model, tower = facts.model, facts.model.tower
     parts = {
         "parameters": words.size(sum(parameter.numel() for parameter in model.parameters())),
@@ -60,14 +69,37 @@ def _about(facts: Facts) -> str:
     flops = facts.summary.get("forward_flops_per_sample")
     if flops:
         parts["FLOPs of one image, forward"] = words.size(flops)
-    if facts.step is not None:
-        parts["weights"] = f"of step {facts.step:,}{', moving average' if facts.averaged else ''}"
+    parts |= _weights(facts)
     kind = "vision transformer" if isinstance(tower, VisionTower) else "model"
     named = f": {', '.join(map(_plain, facts.classes))}" if 0 < len(facts.classes) <= 20 else ""
     return (
         f"A {kind} that tells {model.num_classes} classes of images apart{named}.\n\n"
         f"{_table(['', ''], [[name, text] for name, text in parts.items()])}"
     )
+
+
+def _about_towers(facts: Facts, model: Contrastive) -> str:
+    parts = {"parameters": words.size(sum(parameter.numel() for parameter in model.parameters()))}
+    for name, tower in model.towers.items():
+        count = words.size(sum(parameter.numel() for parameter in tower.parameters()))
+        parts[f"{name} tower"] = f"{type(tower).__name__}, {count} parameters"
+    parts["common embedding"] = f"{model.embedding_dim} wide"
+    if model.tokenizer is not None:
+        size, length = model.tokenizer.vocab_size, model.tokenizer.context_length
+        parts["tokenizer"] = f"{type(model.tokenizer).__name__}, {size:,} tokens, texts of {length} at most"
+    each = "probabilities are among the classes that are named"
+    if model.logit_bias is not None:
+        each = "each class has a probability of its own"
+    return (
+        f"Towers that put {' and '.join(model.modalities)} into one space, to be asked about classes by their names: "
+        f"{each}.\n\n{_table(['', ''], [[name, text] for name, text in (parts | _weights(facts)).items()])}"
+    )
+
+
+def _weights(facts: Facts) -> dict[str, str]:
+    if facts.step is None:
+        return {}
+    return {"weights": f"of step {facts.step:,}{', moving average' if facts.averaged else ''}"}
 
 
 def _parts(tower: VisionTower) -> dict[str, str]:
@@ -82,40 +114,8 @@ def _parts(tower: VisionTower) -> dict[str, str]:
     }
 
 
-def _use(facts: Facts, format: str) -> str:
-    if format == "onnx":
-        return _code(
-            """
-            import json
-            import onnxruntime
-
-            session = onnxruntime.InferenceSession("model.onnx")
-            (logits,) = session.run(["logits"], {"image": images})  # what images are: see "input" in config.json
-            classes = json.load(open("config.json", encoding="utf-8"))["classes"]
-            """
-        )
-    if format == "timm":
-        return _code(
-            """
-            import timm
-
-            model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
-            transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-            logits = model(transform(picture)[None])
-            """
-        )
-    return _code(
-        """
-        import triptych
-
-        model = triptych.load("FOLDER")
-        logits = model(model.preprocess(picture)[None])  # a PIL image or a uint8 tensor
-        classes = model.config["classes"]
-        """
-    )
-
-
 def _input(facts: Facts) -> str:
+    assert facts.model.preprocess is not None
     settings = facts.model.preprocess.to_dict()
     return "What the model wants of its images:\n\n" + _table(
         ["setting", "value"], [[name.replace("_", " "), _value(value)] for name, value in settings.items()]
@@ -194,12 +194,6 @@ def _training(facts: Facts) -> list[str]:
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
     return "\n".join(lines)
-
-
-def _code(text: str) -> str:
-    lines = text.strip("\n").splitlines()
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    return "```python\n" + "\n".join(line[indent:] for line in lines).strip() + "\n```"
 
 
 def _plain(text: str) -> str:

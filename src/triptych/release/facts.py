@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from triptych.analysis.class_table import read_classes
 from triptych.analysis.metrics import STEP, Row, read_metrics
 from triptych.analysis.per_class import ClassScore
 from triptych.checkpoints.manifest import EMA, MANIFEST, read_manifest
 from triptych.errors import UserError
-from triptych.evaluation.given import GivenModel
 from triptych.models.classifier import Classifier
+from triptych.models.contrastive import Contrastive
 from triptych.rundir import RunDirectory
 
 _LICENCES = ("licen", "copying")
@@ -29,7 +30,7 @@ class Facts:
     told in the run's last validation. ``licences``: licence files of the data, with their first lines.
     """
 
-    model: Classifier
+    model: Classifier | Contrastive
     name: str
     classes: list[str]
     step: int | None
@@ -42,27 +43,29 @@ class Facts:
     licences: list[tuple[str, str]]
 
 
-def gather(given: GivenModel, weights: str) -> Facts:
+def gather(model: nn.Module, path: Path, classes: list[str], weights: str) -> Facts:
     """Everything that is known of a loaded checkpoint.
 
     Args:
-        given: the model and its folder.
+        model: as it was loaded.
+        path: its folder.
+        classes: that are known.
         weights: "ema" or "raw", as they were asked for.
 
     Raises:
-        UserError: no classifier, or a run directory whose files cannot be read.
+        UserError: neither a classifier nor contrastive towers, or a run directory whose files cannot be read.
     """
-    if not isinstance(given.model, Classifier):
-        raise UserError(f"{given.path} holds a {type(given.model).__name__}, but only a Classifier can be exported")
+    if not isinstance(model, Classifier | Contrastive):
+        kinds = "only a Classifier or a Contrastive can be exported"
+        raise UserError(f"{path} holds a {type(model).__name__}, but {kinds}")
     step, averaged = None, False
-    if (given.path / MANIFEST).is_file():
-        manifest = read_manifest(given.path)
+    if (path / MANIFEST).is_file():
+        manifest = read_manifest(path)
         step, averaged = int(manifest.facts["step"]), weights == "ema" and EMA in manifest.files
-    run = RunDirectory.holding(Path(given.path))
-    classes = given.classes or []
+    run = RunDirectory.holding(path)
     if run is None:
-        name = given.path.resolve().stem
-        return Facts(given.model, name, classes, step, averaged, {}, "", {}, {}, [], [])
+        name = path.resolve().stem
+        return Facts(model, name, classes, step, averaged, {}, "", {}, {}, [], [])
     try:
         text = run.config.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
@@ -73,7 +76,7 @@ def gather(given: GivenModel, weights: str) -> Facts:
         raise UserError(f"the files of the run {run.path} cannot be read: {error}") from error
     licences = _licences((config.get("data") or {}).get("root"))
     name = run.path.parent.name
-    return Facts(given.model, name, classes, step, averaged, config, text, summary, logged, rows, licences)
+    return Facts(model, name, classes, step, averaged, config, text, summary, logged, rows, licences)
 
 
 def _licences(root: str | None) -> list[tuple[str, str]]:

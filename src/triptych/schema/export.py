@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from triptych.schema.evaluate import Given
 from triptych.schema.option import Range, option
 
-FORMATS = ("onnx", "timm", "triptych")
+FORMATS = ("onnx", "timm", "open_clip", "huggingface", "triptych")
 
 
 @dataclass
@@ -14,7 +14,9 @@ class Export:
 
     checkpoint: Given = field(default_factory=Given)
     format: str = option(
-        "onnx (for onnxruntime and its like; needs the extra `onnx`), timm, or triptych", range=Range(choices=FORMATS)
+        "of classifiers onnx (for onnxruntime and its like; needs the extra `onnx`) or timm, of contrastive towers "
+        "open_clip, of both huggingface (for transformers) or triptych",
+        range=Range(choices=FORMATS),
     )
     out: str = option("folder to make; it must not exist")
     normalise: bool = option(
