@@ -178,7 +178,8 @@ def test_lone_letters_are_sound_whatever_stands_beside_them() -> None:
 
 
 PARTS = [
-    "&", "amp;", "&amp;", "&lt;", "&gt", ";", "&quot;", "&#39;", "&#", "39;", "#", "<", "a", "lt;", " ", "cats", "é", "“",
+    "&", "amp;", "&amp;", "&lt;", "&gt", ";", "&quot;", "&#39;", "&#", "39;", "#", "<", "a", "lt;", " ", "cats", "é",
+    "“",
 ]  # fmt: skip
 
 
