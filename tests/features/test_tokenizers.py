@@ -10,6 +10,7 @@ from typing import Any
 import ftfy
 import pytest
 import torch
+from ftfy.badness import is_bad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from triptych.features.byte_tokenizer import ByteTokenizer
 from triptych.features.clip_tokenizer import ClipTokenizer, _cut, _whole_words
 from triptych.features.json_tokenizer import JsonTokenizer, pack, read_folder
 from triptych.features.sentencepiece_tokenizer import SentencePieceTokenizer, read_file
-from triptych.features.text import SOUND, clean
+from triptych.features.text import LONE, SAFE, SOUND, clean
 from triptych.features.tokenizer import Tokenizer
 from triptych.features.word_tokenizer import WordTokenizer, words_of
 
@@ -161,6 +162,31 @@ def test_sound_text_is_text_that_ftfy_leaves_alone() -> None:
     for start in range(0, len(sound), 40):
         for text in (" ".join(sound[start : start + 40]), "".join(draw.sample(sound, 3)) + "a" + draw.choice(sound)):
             assert clean(text, "whitespace") == " ".join(html.unescape(ftfy.fix_text(text)).split())
+
+
+def test_lone_letters_are_sound_whatever_stands_beside_them() -> None:
+    """Each, between some of the signs of ASCII, at the start and at the end."""
+    plain = [chr(code) for code in range(0x20, 0x7F) if chr(code) != "&"]
+    lone = [chr(code) for code in range(0x80, 0x3000) if LONE.fullmatch(chr(code)) and not SAFE.fullmatch(chr(code))]
+    assert len(lone) > 400
+    draw = random.Random(0)
+    for letter in lone:
+        inner = "".join(draw.choice(plain) + letter + draw.choice(plain) for _ in range(60))
+        text = letter + draw.choice(plain) + inner + letter
+        assert LONE.fullmatch(text)
+        assert not is_bad(text)
+
+
+PARTS = [
+    "&", "amp;", "&amp;", "&lt;", "&gt", ";", "&quot;", "&#39;", "&#", "39;", "#", "<", "a", "lt;", " ", "cats", "é",
+    "“",
+]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PARTS), max_size=9).map("".join))
+def test_entities_are_those_of_ftfy_and_html(text: str) -> None:
+    assert clean(text, "whitespace") == " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
 def test_mistakes_are_told(tmp_path: Path, sentencepiece_file: Path) -> None:

@@ -43,9 +43,16 @@ def saved_bytes(compute: Callable[[], Tensor]) -> tuple[int, Tensor]:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), result
 
 
-@pytest.mark.parametrize("dim", [64, 256])
+# The widest embeddings that an eighth has room for: gradients of both take 8 B D bytes, the plain forms 8 B^2 + 12 B D
+# (two of log-probabilities) and 12 B^2 + 12 B D (signs, signed logits and a buffer), so D <= 2 B / 13 and 3 B / 13.
 @pytest.mark.parametrize(
-    ("loss", "plain"), [(softmax_contrastive, plain_softmax), (sigmoid_contrastive, plain_sigmoid)]
+    ("loss", "plain", "dim"),
+    [
+        (softmax_contrastive, plain_softmax, 64),
+        (softmax_contrastive, plain_softmax, 2 * BATCH // 13),
+        (sigmoid_contrastive, plain_sigmoid, 64),
+        (sigmoid_contrastive, plain_sigmoid, 3 * BATCH // 13),
+    ],
 )
 def test_keeps_an_eighth_of_the_plain_form_and_gives_its_gradients(
     loss: Callable[..., Tensor], plain: Callable[..., Tensor], dim: int
@@ -59,6 +66,17 @@ def test_keeps_an_eighth_of_the_plain_form_and_gives_its_gradients(
     found, wanted = (torch.autograd.grad(each, [first, second, scale, bias]) for each in (value, expected))
     for gradient, other in zip(found, wanted, strict=True):
         assert (gradient - other).norm() <= 1e-6 * max(other.norm(), torch.tensor(1e-2))
+
+
+@pytest.mark.parametrize("loss", [softmax_contrastive, sigmoid_contrastive])
+@pytest.mark.parametrize("tile", [100, None])
+def test_keeps_the_gradients_of_the_embeddings_and_nothing_beside(loss: PairLoss, tile: int | None) -> None:
+    """At any width, so also where that is more than an eighth: see the arithmetic above."""
+    count, dim = 300, 512
+    features = [unit(count, dim, seed, torch.float32) for seed in range(2)]
+    scale, bias = scalar(3.0, torch.float32), scalar(-5.0, torch.float32)
+    kept, _ = saved_bytes(lambda: contrastive(features, scale, bias, loss=partial(loss, tile=tile)))
+    assert 0 <= kept - 2 * count * dim * 4 <= 64
 
 
 @pytest.mark.parametrize("tile", [1, 7, 64, None])

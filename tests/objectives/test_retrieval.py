@@ -1,29 +1,9 @@
 """Retrieval metrics: ties are ranked fairly, and nothing but the ids decides."""
 
-from itertools import pairwise, permutations
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from triptych.objectives.retrieval import RetrievalMetrics, recall
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    scores=st.lists(st.integers(0, 2), min_size=1, max_size=6), seed=st.integers(0, 999),
-    ranks=st.lists(st.integers(1, 7), min_size=1, max_size=3),
-)  # fmt: skip
-def test_recall_is_the_mean_over_all_orders_of_what_ties(scores: list[int], seed: int, ranks: list[int]) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    positive = torch.rand(len(scores), generator=generator) < 0.4
-    positive[torch.randint(len(scores), (1,), generator=generator)] = True
-    keys = range(len(scores))
-    orders = [order for order in permutations(keys) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
-    for rank, found in zip(ranks, recall(torch.tensor([scores]).float(), positive[None], ranks), strict=True):
-        expected = sum(any(positive[key] for key in order[:rank]) for order in orders) / len(orders)
-        assert found.item() == pytest.approx(expected, abs=1e-9)
+from triptych.objectives.retrieval import RetrievalMetrics
 
 
 def test_embeddings_that_are_all_the_same_find_no_more_than_chance() -> None:
@@ -57,4 +37,5 @@ def test_samples_with_the_same_id_are_found_in_place_of_each_other() -> None:
     features = [torch.eye(3), torch.eye(3)[[1, 0, 2]], torch.eye(3)]
     metrics.update(features, torch.tensor([4, 4, 7]), torch.tensor(0.0), 3)
     assert metrics.compute()["recall_at_1"].item() == 1.0
-    assert len(metrics.ways) == 6
+    assert len([name for name in metrics.compute() if name.endswith("to_audio_recall_at_1")]) == 2
+    assert set(metrics.compute()) == set(metrics.names)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.analysis.retrieval import retrieve
+from triptych.measure.retrieval import retrieve
 from triptych.models.zero_shot import class_embeddings
 from triptych.prompts.words import ClassFile, templates_of
 

@@ -14,9 +14,14 @@ CLEANINGS = ("none", "whitespace", "lower", "canonical")
 NEVER_BAD = r"\t\n\x20-\x25\x27-\x7e\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3\U0001f300-\U0001faff"
 SAFE = re.compile(f"[{NEVER_BAD}]*")
 SOUND = re.compile(rf"[{NEVER_BAD}\xa1-\u0131\u0134-\u0148\u014a-\u017f\u0370-\u04ff\u2010-\u2014\u2018-\u201f\u2026]*")
-STRAIGHT = str.maketrans(
-    dict.fromkeys("\u2018\u2019\u201a\u201b", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"')
+# Those letters, dashes and quotes that look like text decoded wrongly only beside another that is not ASCII.
+LONE = re.compile(
+    rf"[{NEVER_BAD}]*(?:(?<![^\x00-\x7f])[\xa1-\xa3\xa5\xa7\xa9\xab\xad\xae\xb0-\xb7\xb9\xbb-\xc1\xc4-\u0131\u0134-\u0148"
+    rf"\u014a-\u0151\u0154-\u017f\u0370-\u04ff\u2010-\u2014\u2018-\u201f\u2026](?![^\x00-\x7f])[{NEVER_BAD}]*)*"
 )
+# Ampersands, and the entities that stand for ASCII signs, where no sign that they become makes another entity.
+PLAIN_ENTITIES = re.compile(rf"[{NEVER_BAD}]*(?:&(?:(?:amp;)?(?![#A-Za-z])|lt;|gt;|quot;|#39;)[{NEVER_BAD}]*)*")
+QUOTES = [(curly, "'") for curly in "\u2018\u2019\u201a\u201b"] + [(curly, '"') for curly in "\u201c\u201d\u201e\u201f"]
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -43,10 +48,14 @@ def mend(text: str) -> str:
     # Printable ASCII without what could be an entity has nothing that could be broken.
     if (text.isascii() and text.isprintable() and "&" not in text) or SAFE.fullmatch(text):
         return text
-    if SOUND.fullmatch(text) and is_normalized("NFC", text) and not is_bad(text):
-        straight = text.translate(STRAIGHT)
-        if straight == text or not is_bad(straight):
+    if SOUND.fullmatch(text) and is_normalized("NFC", text):
+        straight = text
+        for curly, plain in QUOTES:
+            straight = straight.replace(curly, plain)
+        if LONE.fullmatch(text) or not (is_bad(text) or (straight != text and is_bad(straight))):
             return straight
+    if PLAIN_ENTITIES.fullmatch(text):
+        return html.unescape(text)
     return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 

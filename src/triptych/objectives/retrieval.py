@@ -1,18 +1,19 @@
 """How well samples find their partners in another modality, over a whole validation set."""
 
 from collections.abc import Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from triptych.measure.retrieval import Counts, Ranks, Retrieval
 from triptych.parallel.gather import Shards, gather
 
-RANKS = (1, 5)
-_TILE = 512
+RECALL_AT = (1, 5)
 
 
 class RetrievalMetrics(nn.Module):
@@ -27,9 +28,8 @@ class RetrievalMetrics(nn.Module):
 
     def __init__(self, modalities: Sequence[str]) -> None:
         super().__init__()
-        self.ways = list(permutations(range(len(modalities)), 2))
-        self.ways_named = [f"{modalities[a]}_to_{modalities[b]}" for a, b in self.ways]
-        found = [f"{way}_recall_at_{rank}" for way in self.ways_named for rank in RANKS]
+        self.modalities = list(modalities)
+        found = [f"{a}_to_{b}_recall_at_{k}" for a, b in permutations(modalities, 2) for k in RECALL_AT]
         self.names = ("loss", "recall_at_1", *found)
         self.loss = MeanMetric()
         self.samples = 0  # of all processes, so far
@@ -55,23 +55,20 @@ class RetrievalMetrics(nn.Module):
         """The metrics over all samples of all processes of the group, each of which must ask."""
         features, ids = torch.cat(self._features), torch.cat(self._ids)
         shards = Shards.agree(len(ids), ids.device, group)
-        keys, key_ids = gather(features, shards), gather(ids, shards)
-        hits = torch.zeros(len(self.ways), len(RANKS), dtype=torch.float64, device=ids.device)
-        for index, (a, b) in enumerate(self.ways):
-            for part in range(0, len(ids), _TILE):
-                rows = slice(part, part + _TILE)
-                # Equal embeddings tie exactly: the rounding of a product in float64 is not left in float32.
-                scores = (features[rows, a].double() @ keys[:, b].double().T).float()
-                hits[index] += torch.stack([each.sum() for each in recall(scores, ids[rows, None] == key_ids, RANKS)])
-        if shards.world > 1:
-            dist.all_reduce(hits, group=group)
-        shares = hits / shards.total
-        named = {
-            f"{way}_recall_at_{rank}": shares[row, column]
-            for row, way in enumerate(self.ways_named)
-            for column, rank in enumerate(RANKS)
+        everyone, groups = gather(features, shards), gather(ids, shards).cpu().numpy()
+        device = "cpu" if ids.device.type == "mps" else ids.device  # mps has no float64
+        ranks: dict[str, Ranks] = {}
+        for (a, first), (b, second) in combinations(enumerate(self.modalities), 2):
+            search = Retrieval(everyone[:, a], everyone[:, b], groups, groups, device)
+            counts = _of_all(search.count(shards.rank, shards.world), ids.device, shards)
+            ranks[f"{first}_to_{second}"], ranks[f"{second}_to_{first}"] = search.ranks([counts])
+        shares = {
+            f"{way}_recall_at_{k}": torch.tensor(float(found.recall(k).mean()), dtype=torch.float64, device=device)
+            for way, found in ranks.items()
+            for k in RECALL_AT
         }
-        return {"loss": self.loss.compute(), "recall_at_1": shares[:, RANKS.index(1)].mean(), **named}
+        at_1 = [share for name, share in shares.items() if name.endswith("_at_1")]
+        return {"loss": self.loss.compute(), "recall_at_1": torch.stack(at_1).mean(), **shares}
 
     def reset(self) -> None:
         """Forgets all batches."""
@@ -79,24 +76,10 @@ class RetrievalMetrics(nn.Module):
         self.samples, self._features, self._ids = 0, [], []
 
 
-def recall(
-    scores: Float[Tensor, "queries keys"], positive: Bool[Tensor, "queries keys"], ranks: Sequence[int]
-) -> list[Float[Tensor, " queries"]]:
-    """For each rank, whether a positive is among so many best keys: 1 or 0, and where keys tie with the best positive,
-    the probability when ties are ordered at random. Each query has a positive.
-    """
-    best = scores.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
-    above = (scores > best).sum(1).double()
-    level = scores == best
-    good, bad = ((level & where).sum(1).double() for where in (positive, ~positive))
-    found = []
-    for rank in ranks:
-        places = (rank - above).clamp(min=0)
-        # No positive among `places` draws without replacement from good + bad.
-        room = (bad - places).clamp(min=0)
-        log_miss = (
-            torch.lgamma(bad + 1) - torch.lgamma(room + 1) - torch.lgamma(good + bad + 1)
-            + torch.lgamma((good + bad - places).clamp(min=0) + 1)
-        )  # fmt: skip
-        found.append(torch.where(places == 0, 0.0, torch.where(places > bad, 1.0, 1 - log_miss.exp())))
-    return found
+def _of_all(counts: Counts, device: torch.device, shards: Shards) -> Counts:
+    """The sum over processes."""
+    if shards.world == 1:
+        return counts
+    together = torch.from_numpy(np.stack(counts)).to(device)
+    dist.all_reduce(together, group=shards.group)
+    return Counts(*together.cpu().numpy())

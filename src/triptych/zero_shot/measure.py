@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from triptych.analysis.retrieval import Retrieval
 from triptych.data.pair_source import PairSource
 from triptych.data.source import BadSample, Source
 from triptych.errors import UserError
@@ -19,6 +18,7 @@ from triptych.evaluation.inference import Forward, Said, WholeBatches, merge, ru
 from triptych.evaluation.ranks import Ranks
 from triptych.evaluation.scores import Rules, SetScores
 from triptych.evaluation.sets import TRAIN, check_channels, sources_of
+from triptych.measure.retrieval import Retrieval
 from triptych.models.zero_shot import PLACE, similarity_logits
 from triptych.prompts.words import ClassFile, spoken, templates_of
 from triptych.rundir import Masking, RunDirectory, RunLog

@@ -12,9 +12,9 @@ from torch import Tensor
 from triptych.analysis import statistics
 from triptych.analysis.bootstrap import Estimate, Statistic, bootstrap
 from triptych.analysis.linear_probe import Probe, draw_shots, linear_probe
-from triptych.analysis.retrieval import Ranks
 from triptych.data.source import Source
 from triptych.evaluation.scores import Rules, SetScores
+from triptych.measure.retrieval import Ranks
 
 RECALL_AT = (1, 5, 10)
 

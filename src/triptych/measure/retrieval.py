@@ -1,6 +1,9 @@
-"""Retrieval both ways between images and texts: exact ranks, ties counted fairly, no matrix of all scores."""
+"""Retrieval both ways between images and texts, or any two modalities: exact ranks, ties counted fairly, no matrix of
+all scores.
+"""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ TOLERANCE = 1e-9
 """Scores of unit vectors that are closer than this are tied: less than float32 features can tell, far more than
 float64 products err."""
 _PAIRS = 2**20  # relevant pairs that are looked at a time
+_MANY = 32  # relevant items from which on a group is multiplied whole; fewer are cheaper pair by pair
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,9 @@ class Ranks:
         """Probability that a relevant item is among the first `k`: 0 or 1 where nothing is tied across the bound."""
         drawn = np.clip(k - self.above, 0, self.tied)  # of the tied ones, how many are among the first k
         missed = np.ones(len(drawn))
-        for place in range(int(self.relevant.max(initial=0))):
-            left = np.maximum(self.tied - drawn - place, 0) / np.maximum(self.tied - place, 1)
-            missed *= np.where(place < self.relevant, left, 1.0)
+        for place in range(int(drawn.max(initial=0))):
+            left = np.maximum(self.tied - self.relevant - place, 0) / np.maximum(self.tied - place, 1)
+            missed *= np.where(place < drawn, left, 1.0)
         return 1.0 - missed
 
     @property
@@ -45,8 +49,7 @@ class Ranks:
         return self.above + (self.tied + 1) / (self.relevant + 1)
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Items above, and at least level with, the best relevant one of each query; those of several processes add up."""
 
     image_above: Int[np.ndarray, " images"]
@@ -83,7 +86,7 @@ class Retrieval:
         image_groups: Int[np.ndarray, " images"],
         text_groups: Int[np.ndarray, " texts"],
         device: torch.device | str = "cpu",
-        tile: int = 4096,
+        tile: int = 1024,
     ) -> None:
         alone = np.setxor1d(image_groups, text_groups)
         if len(alone):
@@ -127,7 +130,7 @@ def retrieve(
     texts: Float[Tensor, "texts dim"],
     image_of_text: Int[np.ndarray, " texts"],
     device: torch.device | str = "cpu",
-    tile: int = 4096,
+    tile: int = 1024,
 ) -> tuple[Ranks, Ranks]:
     """From image to text and from text to image, where text `i` is a caption of image `image_of_text[i]`.
 
@@ -153,21 +156,34 @@ def _best(
     number = np.searchsorted(ordered, query_groups, "right") - first
     best = torch.empty(len(queries), dtype=torch.float64, device=queries.device)
     relevant = np.empty(len(queries), dtype=np.int64)
+    for group in np.unique(query_groups[number >= _MANY]):
+        rows = np.flatnonzero(query_groups == group)
+        members = order[first[rows[0]] : first[rows[0]] + number[rows[0]]]
+        found = items[torch.from_numpy(members).to(queries.device)].double()
+        size = max(1, _PAIRS // len(members))
+        for some in (rows[start : start + size] for start in range(0, len(rows), size)):
+            chosen = torch.from_numpy(some).to(queries.device)
+            scores = queries[chosen].double() @ found.T
+            highest = scores.amax(1, keepdim=True)
+            best[chosen] = highest[:, 0]
+            relevant[some] = _number(scores >= highest - TOLERANCE, 1).cpu().numpy()
+    rows = np.flatnonzero(number < _MANY)
+    first, number = first[rows], number[rows]
     ends = np.cumsum(number)
     start = 0
-    while start < len(queries):
+    while start < len(rows):
         before = ends[start] - number[start]
         stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS, "right")))
         of_query = np.repeat(np.arange(start, stop), number[start:stop])
         place = np.arange(len(of_query)) - np.repeat(ends[start:stop] - number[start:stop] - before, number[start:stop])
         of_item = order[first[of_query] + place]
-        scores = _products(queries, items, torch.from_numpy(of_query), torch.from_numpy(of_item))
+        scores = _products(queries, items, torch.from_numpy(rows[of_query]), torch.from_numpy(of_item))
         local = torch.from_numpy(of_query - start).to(queries.device)
         highest = torch.full((stop - start,), -torch.inf, dtype=torch.float64, device=queries.device)
         highest.scatter_reduce_(0, local, scores, "amax")
         level = (scores >= highest[local] - TOLERANCE).cpu().numpy()
-        best[start:stop] = highest
-        relevant[start:stop] = np.bincount((of_query - start)[level], minlength=stop - start)
+        best[torch.from_numpy(rows[start:stop]).to(queries.device)] = highest
+        relevant[rows[start:stop]] = np.bincount((of_query - start)[level], minlength=stop - start)
         start = stop
     return best, relevant
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych.analysis.retrieval import Ranks, Retrieval, retrieve
+from triptych.measure.retrieval import Ranks, Retrieval, retrieve
 
 
 def by_every_order(scores: list[float], relevant: list[bool], k: int) -> tuple[float, float]:
@@ -112,3 +112,24 @@ def test_the_chance_of_a_hit_is_that_of_drawing_without_replacement() -> None:
 def test_something_without_a_counterpart_is_refused() -> None:
     with pytest.raises(ValueError, match="group 2 is on one side only"):
         retrieve(torch.ones(3, 2), torch.ones(2, 2), np.array([0, 1]))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_large_groups_and_small_ones_are_counted_alike(seed: int, groups: int) -> None:
+    """Some groups of hundreds and some of a few; features of few values, so that scores tie."""
+    draw = np.random.default_rng(seed)
+    sizes = draw.choice([2, 70, 200], groups)
+    own, other = np.repeat(np.arange(groups), sizes), np.repeat(np.arange(groups), sizes[::-1])
+    own, other = draw.permutation(own), draw.permutation(other)
+    left, right = (draw.integers(-1, 2, (len(side), 3)).astype(np.float32) for side in (own, other))
+    search = Retrieval(torch.from_numpy(left), torch.from_numpy(right), own, other, tile=64)
+    scores = left.astype(np.float64) @ right.T.astype(np.float64)
+    for ranks, rows, mine, theirs in zip(
+        search.ranks([search.count()]), (scores, scores.T), (own, other), (other, own), strict=True
+    ):
+        positive = mine[:, None] == theirs
+        best = np.where(positive, rows, -np.inf).max(1, keepdims=True)
+        np.testing.assert_array_equal(ranks.above, (rows > best).sum(1))
+        np.testing.assert_array_equal(ranks.tied, (rows == best).sum(1))
+        np.testing.assert_array_equal(ranks.relevant, ((rows == best) & positive).sum(1))
