@@ -32,8 +32,8 @@ def test_parts_are_chosen_by_name() -> None:
 
 
 def test_a_contrastive_model_travels_with_its_tokenizer(tmp_path: Path) -> None:
-    words = ["a", "cat", "dog"]
-    model: Any = triptych.create("clip_nano", overrides={"tokenizer.words": words, "towers.image.depth": 1})
+    captions = ["a cat", "a dog", "a cat"]
+    model: Any = triptych.create("clip_nano", overrides={"towers.image.depth": 1}, captions=captions)
     tokens = model.tokenizer(["a cat", "a dog and a cat"])
     images = torch.randn(2, 3, 64, 64)
     triptych.export(model, tmp_path / "saved")
@@ -43,7 +43,7 @@ def test_a_contrastive_model_travels_with_its_tokenizer(tmp_path: Path) -> None:
     assert torch.equal(loaded.embed("image", images), model.embed("image", images))
     # Ids alone are enough: the end token is known.
     torch.testing.assert_close(loaded.embed("text", tokens.ids), model.embed("text", *tokens))
-    assert loaded.tokenizer.words == words
+    assert loaded.tokenizer.words == ["a", "cat", "dog"]
     for ask in (lambda: triptych.load(tmp_path / "saved", num_classes=3), lambda: triptych.create("clip_nano", 3)):
         with pytest.raises(UserError, match="which has no head; leave num_classes out"):
             ask()

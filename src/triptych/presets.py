@@ -1,5 +1,6 @@
 """`triptych.create`: a model from a preset of conf/model."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -19,13 +20,18 @@ _DEFAULTS = {"num_classes": 1000, "channels": 3}
 
 
 def create(
-    preset: str, num_classes: int | None = None, channels: int | None = None, overrides: dict[str, Any] | None = None
+    preset: str,
+    num_classes: int | None = None,
+    channels: int | None = None,
+    overrides: dict[str, Any] | None = None,
+    captions: Iterable[str] = (),
 ) -> nn.Module:
     """A model with random weights, in training mode.
 
     `preset` is a name that `triptych ls models` shows. `num_classes` (1000 if not given, 0 for no head) and `channels`
     (3) are what is changed most; `overrides` changes anything else by its key below `model`, such as
     `{"tower.image_size": 96, "tower.mixer.qk_norm._target_": ...}`, and chooses parts: `{"tower/norm": "rms_norm"}`.
+    `captions` are what a tokenizer is made of where it is one of words or subwords.
 
     Raises UserError for an unknown preset or key, with near misses.
     """
@@ -52,7 +58,7 @@ def create(
     for place, key, given in ((model, "num_classes", num_classes), (takes_channels(model), "channels", channels)):
         if key in place:
             place[key] = given if given is not None else place[key] or _DEFAULTS[key]
-    fill_vocabulary(model)
+    fill_vocabulary(model, captions)
     built = build(model)
     built.config = {"model": model}
     return built
