@@ -153,6 +153,23 @@ def test_stochastic_depth_works_packed() -> None:
         assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("lengths", [[CONTEXT] * 400, [CONTEXT, 5] * 200])
+def test_token_dropout_leaves_out_embeddings_in_training_alone(lengths: list[int]) -> None:
+    """Packed or not: a share of the tokens enters as its position alone, and none does afterwards."""
+    tower = make(token_dropout=0.3)
+    ids = texts(lengths)
+    entered, layout = tower.embed(ids, torch.tensor(lengths))
+    places = layout.places() if layout.packed else torch.arange(CONTEXT).expand(len(ids), -1)
+    table = tower.position.table((CONTEXT,), ids.device)
+    assert table is not None
+    left_out = (entered - table[places]).abs().amax(-1) < 1e-6
+    assert left_out.float().mean().item() == pytest.approx(0.3, abs=0.03)
+    entered, _ = tower.eval().embed(ids, torch.tensor(lengths))
+    assert not ((entered - table[places]).abs().amax(-1) < 1e-6).any()
+    with pytest.raises(ValueError, match="token_dropout=1.0 must be at least 0 and below 1"):
+        make(token_dropout=1.0)
+
+
 def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="ClassTokenPool reads a class token"):
         make(pool="class token")

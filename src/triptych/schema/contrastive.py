@@ -38,6 +38,12 @@ class TextTower(Part):
     reads_padding: bool = option(
         "padding is read like any token, as SigLIP was trained; false: no work is spent on it", default=False
     )
+    token_dropout: float = option(
+        "share of tokens whose embedding is left out in training, so that a text is understood by the words that are "
+        "known",
+        default=0.0,
+        range=Range(least=0, below=1),
+    )
     layer_scale: float | None = option(
         "initial gain of each residual branch; null for no gain", default=None, range=Range(above=0)
     )

@@ -23,7 +23,9 @@ class TextTower(nn.Module):
     The factories are called as ``mixer(dim)``, ``feedforward(dim)``, ``norm(dim)``, ``position(TokenGrid)`` and
     ``pool(dim, norm)``. ``context_length`` is the most tokens that a text may have. Work is spent on real tokens only:
     those up to the end of each text, by its length or by its first ``end_token``. ``reads_padding`` takes padding for
-    tokens like any other instead, as SigLIP was trained. ``layer_scale``, ``stochastic_depth``: see `Stack`; ``init``:
+    tokens like any other instead, as SigLIP was trained. ``token_dropout`` leaves out the embedding of that share of
+    tokens in training, their positions staying ("word dropout", Iyyer et al., 2015), so that a text is understood by
+    the words that are known. ``layer_scale``, ``stochastic_depth``: see `Stack`; ``init``:
     see `triptych.nn.init`.
 
     Raises ValueError where parts do not fit each other.
@@ -46,8 +48,12 @@ class TextTower(nn.Module):
         layer_scale: float | None = None,
         stochastic_depth: float = 0.0,
         init: LinearInit = glorot,
+        token_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= token_dropout < 1:
+            raise ValueError(f"token_dropout={token_dropout} must be at least 0 and below 1.")
+        self.token_dropout = token_dropout
         if vocab_size < 1 or context_length < 1:
             raise ValueError(f"vocab_size={vocab_size} and context_length={context_length} must both be at least 1.")
         self.vocab_size, self.context_length, self.dim = vocab_size, context_length, dim
@@ -94,14 +100,21 @@ class TextTower(nn.Module):
         table, rotary = self.position.table(grid, ids.device), self.position.rotary(grid, ids.device)
         if layout.packed:
             places = layout.places()
-            x = self.token_embedding(ids[layout.owners(), places])
+            x = self._embedded(ids[layout.owners(), places])
             rotary = None if rotary is None else rotary.map(lambda t: t[places])
             table = None if table is None else nn.functional.embedding(places, table)
         else:
-            x = self.token_embedding(ids)
+            x = self._embedded(ids)
             rotary = None if rotary is None else rotary.map(lambda t: t[: ids.shape[1]])
             table = None if table is None else table[: ids.shape[1]]
         return (x if table is None else x + table.to(x.dtype)), layout.with_rotary(rotary)
+
+    def _embedded(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        x = self.token_embedding(ids)
+        if not self.training or not self.token_dropout:
+            return x
+        kept = torch.rand(ids.shape, device=ids.device) >= self.token_dropout
+        return x * kept[..., None]
 
     def _layout(self, ids: Int[Tensor, "batch tokens"], lengths: Int[Tensor, " batch"] | None) -> SequenceLayout:
         """Packed where there is padding to leave out; texts of one length need neither masks nor gathers."""
