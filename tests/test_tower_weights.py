@@ -22,8 +22,8 @@ PAIR = {
 }  # fmt: skip
 COMMON = [
     "model=clip_nano", "objective=contrastive", *(f"model.{key}={value}" for key, value in PAIR.items()),
-    "data=pairs_manifest", "data.batch_size=6", "data.workers=0", "name=small", "logger=null", "trainer.accelerator=cpu",
-    "trainer.threads=1", "trainer.log_every=1", "trainer.max_steps=4", "optimizer.lr=0.01",
+    "data=pairs_manifest", "data.batch_size=6", "data.workers=0", "name=small", "logger=null",
+    "trainer.accelerator=cpu", "trainer.threads=1", "trainer.log_every=1", "trainer.max_steps=4", "optimizer.lr=0.01",
 ]  # fmt: skip
 WORDS = {
     "_target_": "triptych.features.word_tokenizer.WordTokenizer",
@@ -184,7 +184,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "another depth": (
         ["tower_weights.image={world}/classifier", *AS_VIT, "model.towers.image.depth=1"],
-        "stack.blocks.1.norm1.weight is (16,) there and missing here. Set model.towers.image.depth=2",
+        "stack.blocks.1.mixer_norm.weight is (16,) there and missing here. Set model.towers.image.depth=2",
     ),
     "a norm too many": (
         ["tower_weights.image={world}/classifier"],
