@@ -1,17 +1,26 @@
 """Fits a trained model to other data: works out from the weights what to train, and trains it like any run."""
 
+import copy
 import logging
 import math
 from typing import Any, cast
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from triptych.build import RUN_PACKAGES, build
+from triptych.checkpoints.image_tower import image_classifier
 from triptych.checkpoints.load import load
 from triptych.checkpoints.resize import resized
+from triptych.command.messages import compose_plain
 from triptych.data.module import ImageData
+from triptych.data.pairs import PairsData
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
+from triptych.kinds import has_captions
+from triptych.models.classifier import Classifier
+from triptych.models.contrastive import Contrastive
 from triptych.run import train
 from triptych.schema import saved
 from triptych.schema.finetune import Advice
@@ -19,6 +28,8 @@ from triptych.schema.model import takes_channels
 from triptych.strategies import Full
 
 log = logging.getLogger("triptych.finetune")
+
+CONTRASTIVE_RATE = 0.2
 
 
 def finetune(config: DictConfig) -> int:
@@ -31,9 +42,12 @@ def finetune(config: DictConfig) -> int:
         )
     if not config.weights:
         raise UserError("weights is not set: give the model to start from, weights=RUN_DIRECTORY or a folder or file")
-    given = load(config.weights, allow=tuple(config.allow_targets))
+    if any(config.tower_weights.values()):
+        raise UserError("tower_weights.* are for `triptych train`: here weights=... gives every tower. Leave them out")
+    given: Any = load(config.weights, allow=tuple(config.allow_targets))
     if not getattr(given, "config", None):
         raise UserError(f"weights={config.weights} do not say how their model is made, so it cannot be changed to fit")
+    given, notes = _for_data(given, config)
     if config.image_size is not None or config.patch_size is not None:
         sizes = (OmegaConf.to_container(size) if OmegaConf.is_config(size) else size
                  for size in (config.image_size, config.patch_size))  # fmt: skip
@@ -41,19 +55,59 @@ def finetune(config: DictConfig) -> int:
             given = resized(given, *cast(Any, sizes), allow=tuple(config.allow_targets))
         except ValueError as error:
             raise UserError(f"image_size={config.image_size}, patch_size={config.patch_size}: {error}") from error
-    config.model = saved.part(_changed(cast(Any, given).config["model"], config), "model")
+    config.model = saved.part(_changed(given.config["model"], config), "model")
     if config.preprocess == "weights":
-        _take_preprocess(config, cast(Any, given).preprocess)
-    config.advice = OmegaConf.structured(advise(*_count(config), cast(Any, given).tower.embedding_dim))
-    return train(config, given, _notes(config))
+        _take_preprocess(config, given.preprocess)
+    samples, strategy = _count(config, given)
+    contrastive = isinstance(given, Contrastive)
+    width = (given.towers["image"] if contrastive else given.tower).embedding_dim
+    config.advice = OmegaConf.structured(advise(samples, strategy, width, contrastive))
+    return train(config, given, [*notes, *_notes(config)])
+
+
+def _for_data(given: nn.Module, config: DictConfig) -> tuple[nn.Module, list[str]]:
+    """What of the model goes on with data of this kind, and what the log should say of it; the objective is filled in
+    where nobody chose one.
+    """
+    if not has_captions(config):
+        if not isinstance(given, Contrastive):
+            return given, []
+        note = "these towers are contrastive, and the data have labels: the image tower is taken, with a new head"
+        return image_classifier(given), [note]
+    if isinstance(given, Classifier):
+        raise UserError(
+            f"weights={config.weights} are a classifier, which has no tower for the captions of the data. Choose data "
+            "with labels (such as data=folder), or train a text tower beside it: `triptych train data=... "
+            f"model=clip_nano objective=contrastive tower_weights.image={config.weights}`, with the sizes of "
+            "model.towers.image set to its own"
+        )
+    if not isinstance(given, Contrastive):
+        return given, []
+    if given.tokenizer is None:
+        raise UserError(
+            f"weights={config.weights} have no tokenizer, so captions cannot be read: put its files (tokenizer.json or "
+            "spiece.model) beside the weights"
+        )
+    if _chose("objective"):
+        return given, []
+    choice = "contrastive" if given.logit_bias is None else "siglip"
+    config.objective = compose_plain(config.task, [f"objective={choice}"]).objective
+    return given, [f"chosen by the weights: objective={choice}"]
+
+
+def _chose(group: str) -> bool:
+    """Whether the command line says anything of a group."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(word.lstrip("+~").partition("=")[0].replace("/", ".").split(".")[0] == group for word in words)
 
 
 def _changed(model: dict[str, Any], config: DictConfig) -> dict[str, Any]:
-    """The saved model's configuration with the rates that were asked for; classes and channels are the data's."""
-    model = {**model, "num_classes": None, "tower": dict(model["tower"])}
-    tower = model["tower"]
-    if "patch" in tower:
-        tower["patch"] = dict(tower["patch"])
+    """The saved model's configuration with the rates that were asked for; classes and channels are the data's. What
+    stands still is the strategy's choice, whatever was locked before.
+    """
+    model = copy.deepcopy(model)
+    model |= {"locked": []} if "towers" in model else {"num_classes": None}
+    tower = model["towers"]["image"] if "towers" in model else model["tower"]
     takes_channels(model)["channels"] = None
     for key in ("stochastic_depth", "patch_dropout"):
         value = config[key]
@@ -81,24 +135,27 @@ def _take_preprocess(config: DictConfig, wanted: Preprocess) -> None:
         )  # fmt: skip
 
 
-def _count(config: DictConfig) -> tuple[int, Full]:
+def _count(config: DictConfig, given: Any) -> tuple[int, Full]:
     """Training samples, and the strategy."""
     settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     allow = (*RUN_PACKAGES, *settings["allow_targets"])
     data: ImageData = build(settings["data"], allow)
+    if isinstance(data, PairsData):
+        data.tokenizer = given.tokenizer
     return len(data.train_source), build(settings["strategy"], allow)
 
 
-def advise(samples: int, strategy: Full, width: int) -> Advice:
-    """Settings for a number of training samples: some hundred steps for few, fewer passes over many.
+def advise(samples: int, strategy: Full, width: int, contrastive: bool = False) -> Advice:
+    """Settings for a number of training samples: some hundred steps for few, fewer passes over many. `contrastive`
+    towers, which learn from the negatives of a batch, get larger batches, and a smaller rate.
 
     The rates are for AdamW: 2.5e-4 over all weights of a pre-trained ViT-B at 64 samples a step (Steiner et al., 2021,
     "How to train your ViT?"), in inverse proportion to the width of the embedding (Yang et al., 2022, "Tensor Programs
     V"), to the root of the batch (Malladi et al., 2022), times what the strategy allows (measured: docs/results.md).
     """
-    batch_size = min(128, max(8, 2 ** round(math.log2(max(samples, 1) / 16))))
+    batch_size = min(256 if contrastive else 128, max(8, 2 ** round(math.log2(max(samples, 1) / 16))))
     epochs = min(50.0, max(3.0, round(600 * batch_size / max(samples, 1))))
-    lr = 2.5e-4 * 768 / width * math.sqrt(batch_size / 64) * strategy.lr
+    lr = 2.5e-4 * 768 / width * math.sqrt(batch_size / 64) * strategy.lr * (CONTRASTIVE_RATE if contrastive else 1)
     return Advice(epochs, batch_size, float(f"{lr:.2g}"))
 
 

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from triptych.objectives.base import Objective
 from triptych.resume import check_resumable
 from triptych.rundir import RunDirectory
 from triptych.strategies import Full
+from triptych.tower_weights import GivenTower
 from triptych.weights import adapt_from, start_from
 
 log = logging.getLogger("triptych.run")
@@ -42,12 +44,19 @@ class Job:
         settings: the resolved configuration (the schema's `Train` or `Finetune`) in plain containers.
         run: where the run leaves its files.
         given: a model whose weights are made to fit; None where the settings say all.
+        towers: of other checkpoints, which those of a contrastive model start from.
 
     Raises:
         UserError: parts that do not go together, and whatever their own constructors refuse.
     """
 
-    def __init__(self, settings: dict[str, Any], run: RunDirectory, given: nn.Module | None) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        run: RunDirectory,
+        given: nn.Module | None,
+        towers: Sequence[GivenTower] = (),
+    ) -> None:
         self.settings, self.run = copy.deepcopy(settings), run
         settings = self.settings
         self.allow = (*RUN_PACKAGES, *settings["allow_targets"])
@@ -74,6 +83,8 @@ class Job:
             self._fit_weights(given)
         elif settings["weights"] and not settings["resume"]:
             start_from(self.model, settings["weights"], tuple(settings["allow_targets"]))
+        for tower in towers:
+            tower.copy_to(self.model, settings["model"]["towers"][tower.name])
         self.strategy.prepare(self.model)
         self.objective = self._objective()
         self.checkpoint = self._checkpoint()

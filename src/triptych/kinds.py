@@ -36,17 +36,51 @@ _CHOOSE = {
 
 
 def check_kinds(config: DictConfig) -> None:
-    """Raises UserError for parts of both kinds of training in one configuration."""
+    """Raises UserError for parts of both kinds of training in one configuration, and for a loss that does not go with
+    the model.
+    """
     found = {}
     for kind, parts in (("a classifier", _CLASSIFIES), ("contrastive towers", _CONTRASTS)):
         for key, names in parts.items():
-            if str((config[key] or {}).get("_target_")).rpartition(".")[2] in names:
+            if _name(config[key]) in names:
                 found.setdefault(kind, []).append(key)
     if len(found) > 1:
         told = "; ".join(f"{', '.join(keys)} {'is' if len(keys) == 1 else 'are'} for {kind}"
                          for kind, keys in found.items())  # fmt: skip
-        ways = " or ".join(f"{' '.join(words)} for {kind}" for kind, words in _CHOOSE.items())
+        first = int(config.task == "finetune")  # which has no choice of model
+        ways = " or ".join(f"{' '.join(words[first:])} for {kind}" for kind, words in _CHOOSE.items())
         raise UserError(f"these parts do not go together: {told}. Choose all of one kind, such as {ways}")
+    _check_bias(config)
+
+
+def has_captions(config: DictConfig) -> bool:
+    """Whether the data of a configuration are pictures with captions."""
+    return _name(config.data) in _CONTRASTS["data"]
+
+
+def _name(part: Any) -> str:
+    return str((part or {}).get("_target_")).rpartition(".")[2]
+
+
+def _check_bias(config: DictConfig) -> None:
+    """Raises UserError for a loss that needs a bias and towers that have none, and the other way round."""
+    if _name(config.model) not in _CONTRASTS["model"] or _name(config.objective) not in _CONTRASTS["objective"]:
+        return
+    sigmoid = _name(config.objective.loss) == "sigmoid_contrastive"
+    bias = config.model.logit_bias_init is not None
+    tuned = config.task == "finetune"
+    if sigmoid and not bias:
+        way = "" if tuned else " or set model.logit_bias_init=-10 model.logit_scale_init=2.3"
+        raise UserError(
+            "the sigmoid loss of objective=siglip adds a bias to the logits, and the model has none "
+            f"(model.logit_bias_init=null): choose objective=contrastive{way}"
+        )
+    if bias and _name(config.objective.loss) == "softmax_contrastive":
+        way = "" if tuned else " or set model.logit_bias_init=null"
+        raise UserError(
+            f"the model has a bias of its logits (model.logit_bias_init={config.model.logit_bias_init:g}), which the "
+            f"softmax loss of objective=contrastive would never train: choose objective=siglip{way}"
+        )
 
 
 def check_classifier(config: DictConfig, task: str) -> None:

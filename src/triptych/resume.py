@@ -52,23 +52,36 @@ def check_resumable(
 def _check_classes(folder: str, saved: list[str] | None, classes: list[str]) -> None:
     if saved is None or saved == classes:
         return
-    gone, new = ([one for one in a if one not in b] for a, b in ((saved, classes), (classes, saved)))
-    change = "; ".join(f"{what} {', '.join(names[:3])}" for what, names in (("gone:", gone), ("new:", new)) if names)
     raise UserError(
         f"{folder} was trained on {len(saved)} classes, and the data have {len(classes)} now "
-        f"({change or 'in another order'}): a label would mean another class. Put the data back, or fit the weights to "
+        f"({_changes(saved, classes)}): a label would mean another class. Put the data back, or fit the weights to "
         "the new ones with `triptych finetune`"
     )
 
 
 def _check_tokenizer(folder: str, saved: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     """A tokenizer is made of the captions, and others would give every token another meaning."""
-    there, here = (each.get("tokenizer") for each in (saved, model))
-    if there is None or there == here:
+    there, here = (each.get("tokenizer") or {} for each in (saved, model))
+    if there in ({}, here):
         return
+    words = [each.get("words") for each in (there, here)]
+    if all(words):
+        change = f"{len(words[0])} words there and {len(words[1])} now; {_changes(*words)}"
+    else:
+        keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
+        change = f"{', '.join(keys)} changed"
     raise UserError(
-        f"{folder} was trained with another tokenizer than this configuration and its captions make now. {_WAY_OUT}"
+        f"{folder} was trained with another tokenizer than this configuration and its captions make now ({change}): a "
+        "token would mean another word. Put the captions back, or go on with these and the old tokenizer by "
+        "`triptych finetune weights=RUN_DIRECTORY`"
     )
+
+
+def _changes(saved: list[str], now: list[str]) -> str:
+    """The first names that are gone or new."""
+    gone, new = ([one for one in a if one not in set(b)] for a, b in ((saved, now), (now, saved)))
+    change = [f"{what} {', '.join(names[:3])}" for what, names in (("gone:", gone), ("new:", new)) if names]
+    return "; ".join(change) or "in another order"
 
 
 def _check_weights(folder: str, saved: Mapping[str, Any], model: nn.Module) -> None:

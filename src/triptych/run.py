@@ -16,6 +16,7 @@ from triptych.errors import TrainingFault
 from triptych.job import Job
 from triptych.kinds import check_kinds
 from triptych.rundir import Masking, RunDirectory, RunLog
+from triptych.tower_weights import given_towers
 
 log = logging.getLogger("triptych.run")
 
@@ -26,6 +27,9 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
     """
     check_kinds(config)
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    towers = [] if config.resume else given_towers(settings)
+    for tower in towers:
+        tower.fill(settings["model"])  # before the configuration is saved: a resume needs no other checkpoint
     run = (
         RunDirectory.open(config.resume)
         if config.resume
@@ -34,7 +38,7 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
     masking = Masking()
     with RunLock(run.checkpoints), RunLog(run.log, masking):
         try:
-            job = Job(settings, run, given)
+            job = Job(settings, run, given, towers)
         except BaseException:
             if not config.resume:
                 run.discard()

@@ -15,6 +15,7 @@ from triptych.nn.stack import Stack
 log = logging.getLogger("triptych.strategies")
 
 CLASSIFICATION = "triptych.objectives.classification.ClassificationObjective"
+CONTRASTIVE = "triptych.objectives.contrastive.ContrastiveObjective"
 PROBE = "triptych.objectives.probe.ProbeObjective"
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -96,6 +97,11 @@ class LinearProbe(Full):
             raise UserError(
                 "strategy=linear_probe keeps features, and a mixed picture has none: set objective.mix=null"
             )
+        if objective["_target_"] == CONTRASTIVE:
+            raise UserError(
+                "strategy=linear_probe trains the head of a classifier, and contrastive towers have none: take "
+                "strategy=lora, strategy=layer_decay or strategy=full, or data with labels"
+            )
         if objective["_target_"] != CLASSIFICATION:
             raise UserError(
                 f"strategy=linear_probe does not go with {objective['_target_']}: take objective=classification"
@@ -113,14 +119,14 @@ class LinearProbe(Full):
 
 
 class Freeze(Full):
-    """All but the embedding and the first `blocks` blocks."""
+    """All but the embedding and the first `blocks` blocks; of contrastive towers, those of the image tower."""
 
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
 
     def prepare(self, model: nn.Module) -> None:
         """Freezes what comes before block `blocks`, in evaluation mode. Raises UserError where there are fewer."""
-        tower = model.get_submodule("tower")
+        tower = _image_tower(model)
         stack = tower.get_submodule("stack") if "stack" in dict(tower.named_children()) else None
         if not isinstance(stack, Stack):
             raise UserError(
@@ -136,3 +142,9 @@ class Freeze(Full):
             block.requires_grad_(False)
             block.eval()
         stack.rates[: self.blocks] = [0.0] * self.blocks
+
+
+def _image_tower(model: nn.Module) -> nn.Module:
+    """The tower of a classifier, or that of the images among contrastive ones."""
+    names = dict(model.named_children())
+    return model.get_submodule("tower" if "tower" in names else "towers.image")

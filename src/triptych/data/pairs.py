@@ -11,6 +11,7 @@ from triptych.data.mixture import shares_of
 from triptych.data.module import ImageData
 from triptych.data.pair_source import PairSource, pairs_of
 from triptych.data.pairs_order import PairsOrder
+from triptych.data.sizes import ImageSize
 from triptych.data.source import BadSample, Source, SourceFactory
 from triptych.data.transforms import Transform
 from triptych.errors import UserError
@@ -42,7 +43,7 @@ class PairsData(ImageData):
         augment: transform of training images.
         evaluate: transform of validation images.
         batch_size: global: samples of one optimizer step, over all ranks and micro-batches.
-        image_size: of the transforms' results: one number, or height and width.
+        image_size: of the transforms' results: one number, height and width, or a `NativeSize`.
         mean: of each channel, of pixels scaled to 0..1; the objective normalises with it on the device.
         std: standard deviation of each channel, likewise.
         samples: of an epoch; None: as many as the training data have, in whole batches.
@@ -69,7 +70,7 @@ class PairsData(ImageData):
         augment: Transform,
         evaluate: Transform,
         batch_size: int,
-        image_size: int | Sequence[int],
+        image_size: ImageSize,
         mean: Sequence[float | int],
         std: Sequence[float | int],
         samples: int | None = None,

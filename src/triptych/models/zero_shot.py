@@ -74,7 +74,9 @@ class ZeroShotClassifier(nn.Module):
         self.num_classes = len(classes)
         self.register_buffer("classes", classes)
 
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
+    ) -> Float[Tensor, "samples classes"]:
         """Logits."""
         embedded = self.model.embed("image", images)
         return similarity_logits(embedded, self.get_buffer("classes"), self.model.logit_scale, self.model.logit_bias)

@@ -72,13 +72,17 @@ class LowRankLinear(FusedLinear):
             self._unmerged = None
 
 
+# What a task adds to towers, by the names that models give it: it is trained in full beside the adapters.
+HEADS = ("head", "projections", "logit_scale", "logit_bias")
+
+
 def add_adapters(
     model: nn.Module,
     rank: int = 8,
     alpha: float = 16.0,
     dropout: float = 0.0,
     targets: Sequence[str] = ("qkv", "out"),
-    trained: Sequence[str] = ("head",),
+    trained: Sequence[str] = HEADS,
 ) -> list[str]:
     """Freezes ``model`` and puts an adapter at every linear map whose name ends in one of ``targets``, in place.
 
@@ -96,7 +100,7 @@ def add_adapters(
         if target not in names:
             raise ValueError(f"no linear map is called {target!r}; adapters can stand at {', '.join(names)}.")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(kept))
+        parameter.requires_grad_(f"{name}.".startswith(kept))
     adapted = [path for path in maps if path.rpartition(".")[2] in targets]
     for path in adapted:
         model.set_submodule(path, LowRankLinear(maps[path], rank, alpha, dropout))

@@ -47,7 +47,7 @@ class LinearProbe(Part):
 
 @dataclass
 class Freeze(Part):
-    """All but the embedding and the first blocks."""
+    """All but the embedding and the first blocks; of contrastive towers, those of the images."""
 
     _target_: str = "triptych.strategies.Freeze"
     blocks: int = option("blocks that stand still, counted from the input", range=Range(least=0))

@@ -43,6 +43,18 @@ class Trainer:
 
 
 @dataclass
+class TowerWeights:
+    """Checkpoints that the towers of a contrastive model start from, each by itself: anything that `triptych.load`
+    reads, of which the tower of that name is taken, or that of a classifier for the images.
+    """
+
+    image: str | None = option("checkpoint of the image tower: a classifier, or contrastive towers", default=None)
+    text: str | None = option(
+        "checkpoint of the text tower, of contrastive towers; their tokenizer is taken, too", default=None
+    )
+
+
+@dataclass
 class Train:
     """`triptych train`: a model, data, an objective, and how to optimise it."""
 
@@ -60,6 +72,7 @@ class Train:
     weights: str | None = option(
         "checkpoint whose weights the model starts from (a run directory, a folder or a file)", default=None
     )
+    tower_weights: TowerWeights = field(default_factory=TowerWeights)
     allow_targets: list[str] = option(
         "packages of your own whose classes `_target_` may name, beside triptych, torch, torchvision, torchaudio, "
         "timm, lightning and torchmetrics",
@@ -76,4 +89,4 @@ class Train:
     trainer: Trainer = field(default_factory=Trainer)
 
 
-PLACES: dict[str, tuple[type[Any], ...]] = {"trainer": (Trainer,)}
+PLACES: dict[str, tuple[type[Any], ...]] = {"trainer": (Trainer,), "tower_weights": (TowerWeights,)}

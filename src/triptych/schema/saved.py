@@ -79,8 +79,8 @@ def change(config: DictConfig, overrides: list[str]) -> list[str]:
         if key == "resume" or key.startswith("hydra."):
             continue
         place = key.replace("/", ".")
-        if key == "weights":
-            raise UserError(f"{override.input_line}: a resumed run goes on with its own weights. Leave weights out")
+        if key.partition(".")[0] in ("weights", "tower_weights"):
+            raise UserError(f"{override.input_line}: a resumed run goes on with its own weights. Leave {key} out")
         if place in PLACES or key == "experiment":
             raise UserError(
                 f"{override.input_line} chooses another part, but a resumed run keeps the parts it was started with. "

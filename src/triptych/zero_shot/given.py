@@ -77,7 +77,7 @@ class Embedder(nn.Module):
         super().__init__()
         self.model, self.projected = model, projected
 
-    def forward(self, images: Tensor) -> Float[Tensor, "batch dim"]:
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Float[Tensor, "batch dim"]:
         """One row an image."""
         return self.model.embed("image", images) if self.projected else self.model.towers["image"](images).pooled
 
