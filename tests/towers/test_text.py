@@ -166,7 +166,7 @@ def test_token_dropout_leaves_out_embeddings_in_training_alone(lengths: list[int
     assert left_out.float().mean().item() == pytest.approx(0.3, abs=0.03)
     entered, _ = tower.eval().embed(ids, torch.tensor(lengths))
     assert not ((entered - table[places]).abs().amax(-1) < 1e-6).any()
-    with pytest.raises(ValueError, match="token_dropout=1.0 must be at least 0 and below 1"):
+    with pytest.raises(ValueError, match=r"token_dropout=1\.0 must be at least 0 and below 1"):
         make(token_dropout=1.0)
 
 
