@@ -139,6 +139,11 @@ def test_killed_and_resumed_equals_never_interrupted(shards: Path, tmp_path: Pat
     before, after = weights(whole), weights(run)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
+    assert json.loads((whole / "summary.json").read_text())["data"]["skipped_samples"] == len(BROKEN)
+    assert (
+        f"skipped                        {len(BROKEN)} samples that could not be read"
+        in (whole / "run.log").read_text()
+    )
     for each in (whole, run):
         said = (each / "run.log").read_text()
         for number in BROKEN:
