@@ -63,8 +63,8 @@ def finetune(config: DictConfig) -> int:
         _take_preprocess(config, given.preprocess)
     samples, strategy = _count(config, given)
     contrastive = isinstance(given, Contrastive)
-    width = (given.towers["image"] if contrastive else given.tower).embedding_dim
-    config.advice = OmegaConf.structured(advise(samples, strategy, width, contrastive))
+    tower: Any = given.towers["image"] if contrastive else given.tower
+    config.advice = OmegaConf.structured(advise(samples, strategy, tower.embedding_dim, contrastive))
     return train(config, given, [*notes, *_notes(config)])
 
 

@@ -64,9 +64,9 @@ def _check_tokenizer(folder: str, saved: Mapping[str, Any], model: Mapping[str, 
     there, here = (each.get("tokenizer") or {} for each in (saved, model))
     if there in ({}, here):
         return
-    words = [each.get("words") for each in (there, here)]
-    if all(words):
-        change = f"{len(words[0])} words there and {len(words[1])} now; {_changes(*words)}"
+    before, now = (each.get("words") or [] for each in (there, here))
+    if before and now:
+        change = f"{len(before)} words there and {len(now)} now; {_changes(before, now)}"
     else:
         keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
         change = f"{', '.join(keys)} changed"

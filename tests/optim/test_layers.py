@@ -115,8 +115,9 @@ def test_each_contrastive_tower_has_its_own_layers() -> None:
     rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     wanted = {
         "logit_scale": 1, "logit_bias": 1, "projections.image.weight": 1, "projections.text.weight": 1,
-        "towers.image.stack.blocks.2.": 0.5, "towers.image.stack.blocks.1.": 0.25, "towers.image.stack.blocks.0.": 0.125,
-        "towers.image.patch.": 0.0625, "towers.text.stack.blocks.0.": 0.5, "towers.text.token_embedding.": 0.25,
+        "towers.image.stack.blocks.2.": 0.5, "towers.image.stack.blocks.1.": 0.25,
+        "towers.image.stack.blocks.0.": 0.125, "towers.image.patch.": 0.0625,
+        "towers.text.stack.blocks.0.": 0.5, "towers.text.token_embedding.": 0.25,
     }  # fmt: skip
     for start, expected in wanted.items():
         found = {rate[id(p)] for name, p in model.named_parameters() if name.startswith(start)}
