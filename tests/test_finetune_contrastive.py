@@ -142,8 +142,8 @@ def test_merged_adapters_compute_what_they_computed_apart(world: Path, tmp_path:
     assert all(apart.get_parameter(f"{name}.up").detach().abs().max() > 0 for name in adapters)
     assert merged.tokenizer is not None
     ids, lengths = merged.tokenizer(["a photo of a red thing", "drawing"])
-    for modality, inputs in (("image", (torch.randn(2, 3, 16, 16),)), ("text", (ids, lengths))):
-        difference = merged.embed(modality, *inputs) - apart.eval().embed(modality, *inputs)
+    for modality, *inputs in (("image", torch.randn(2, 3, 16, 16)), ("text", ids, lengths)):
+        difference = merged.embed(str(modality), *inputs) - apart.eval().embed(str(modality), *inputs)
         assert difference.detach().abs().max() < 1e-6
 
 

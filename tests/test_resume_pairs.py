@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import tarfile
 import time
@@ -139,6 +140,10 @@ def test_killed_and_resumed_equals_never_interrupted(shards: Path, tmp_path: Pat
     before, after = weights(whole), weights(run)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
+    assert json.loads((whole / "summary.json").read_text())["data"]["skipped_samples"] == len(BROKEN)
+    ending = re.search(r"skipped +(\d+) samples that could not be read", (whole / "run.log").read_text())
+    assert ending is not None
+    assert int(ending[1]) == len(BROKEN)
     for each in (whole, run):
         said = (each / "run.log").read_text()
         for number in BROKEN:

@@ -193,7 +193,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "other parts": (
         ["tower_weights.image={world}/classifier", *AS_VIT, "model/tower/pool@model.towers.image.pool=class_token"],
         "class_token is missing there and (1, 16) here. Set model.towers.image.norm.eps=1e-06. There model.towers."
-        "image.pool is a MeanPool",
+        "image.pool is a MeanPool (model/tower/pool@model.towers.image.pool=... chooses it)",
     ),
     "other heads": (
         ["tower_weights.image={world}/heads", *AS_VIT],

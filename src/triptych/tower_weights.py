@@ -95,7 +95,11 @@ class GivenTower:
     def _way_out(self, different: list[tuple[str, Any, Any]]) -> str:
         place = f"model.towers.{self.name}."
         words = [f"{place}{key}={_typed(there)}" for key, there, _ in different if not isinstance(there, _Part)]
-        parts = [f"{place}{key} is a {there}" for key, there, _ in different if isinstance(there, _Part)]
+        parts = [
+            f"{place}{key} is a {there} (model/tower/{key.replace('.', '/')}@{place}{key}=... chooses it)"
+            for key, there, _ in different
+            if isinstance(there, _Part)
+        ]
         if not different:
             return f"Make {place.rstrip('.')} as the weights have it"
         return ". ".join(

@@ -102,3 +102,23 @@ def test_a_decay_out_of_range_is_refused(decay: float) -> None:
 def test_a_model_without_blocks_is_refused() -> None:
     with pytest.raises(UserError, match="Linear has none"):
         adamw(nn.Linear(2, 2), layer_decay=0.5)
+
+
+def test_each_contrastive_tower_has_its_own_layers() -> None:
+    """Projections, scale and bias learn as a head does; the rates fall from the top of either tower."""
+    sizes = {"towers.image.dim": 24, "towers.image.depth": 3, "towers.image.mixer.heads": 2, "towers.text.dim": 24,
+             "towers.text.depth": 1, "towers.text.mixer.heads": 2, "towers.text.vocab_size": 9,
+             "towers.text.context_length": 7, "towers.text.end_token": 3, "embedding_dim": 8,
+             "logit_bias_init": -10, "tokenizer": None}  # fmt: skip
+    model = triptych.create("clip_nano", overrides=sizes)
+    optimizer = adamw(model, lr=1.0, layer_decay=0.5)
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    wanted = {
+        "logit_scale": 1, "logit_bias": 1, "projections.image.weight": 1, "projections.text.weight": 1,
+        "towers.image.stack.blocks.2.": 0.5, "towers.image.stack.blocks.1.": 0.25,
+        "towers.image.stack.blocks.0.": 0.125, "towers.image.patch.": 0.0625,
+        "towers.text.stack.blocks.0.": 0.5, "towers.text.token_embedding.": 0.25,
+    }  # fmt: skip
+    for start, expected in wanted.items():
+        found = {rate[id(p)] for name, p in model.named_parameters() if name.startswith(start)}
+        assert found == {expected}, start

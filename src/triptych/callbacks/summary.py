@@ -192,6 +192,8 @@ def end_table(summary: Summary, run: Path) -> list[tuple[str, str]]:
         lines.append(("samples/s", speed + (f"  (MFU {summary['mfu']:.1%})" if summary["mfu"] else "")))
     lines.append(("time", words.duration(summary["wall_seconds"])))
     lines.append(("parameters", words.size(summary["parameters"]["total"])))
+    if skipped := (summary["data"] or {}).get("skipped_samples"):
+        lines.append(("skipped", f"{skipped} samples that could not be read, named in run.log"))
     pictures = sorted(picture.name for picture in (run / "plots").glob("*.png"))
     if pictures:
         lines.append(("pictures", f"{run / 'plots'}: {', '.join(pictures)}"))
@@ -214,6 +216,7 @@ def _counts(data: object) -> dict[str, Any] | None:
         "train_samples": len(train),
         "validation_samples": {name: len(source) for name, source in validation.items()},
         "classes": len(train.classes),
+        "skipped_samples": getattr(data, "skipped", 0),  # by this process; a resume counts afresh
     }
 
 
