@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from triptych.command import groups
 from triptych.command.following import contrasts
 from triptych.command.overrides import as_typed, quote
+from triptych.command.start import start
 from triptych.errors import UserError
 
 TEXT = frozenset({"data.root"})
@@ -111,6 +112,21 @@ def test_a_choice_of_ones_own_is_of_a_kind(tmp_path: Path, monkeypatch: pytest.M
         assert [contrasts("data", name) for name in ("mine", "ours", "plain")] == [True, True, False]
     finally:
         groups.choices.cache_clear()
+
+
+def test_a_choice_that_a_file_has_no_place_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    own = (groups.roots()[0] / "model" / "timm.yaml").read_text()
+    (tmp_path / "conf" / "model" / "own.yaml").write_text(own)
+    monkeypatch.chdir(tmp_path)
+    groups.choices.cache_clear()
+    try:
+        assert start("train", ["model=own", "data=folder", "data.root=x", "model/tower/pool=mean"]) == 2
+    finally:
+        groups.choices.cache_clear()
+    assert "model/tower/pool=... has no place in model=own: its file does not choose a part" in capsys.readouterr().err
 
 
 def test_no_experiment_is_an_answer() -> None:

@@ -31,6 +31,8 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
         key = found[1]
         if isinstance(cause, OmegaConfBaseException) and "not in" not in str(cause):
             return _wrong_value(cause, task)
+        if "No match in the defaults list" in text and (group := key.split("@")[0]) in groups.of_task(task):
+            return _no_place(group, overrides)
         return _unknown_key(key.split("@")[0], task, overrides)
     if found := re.search(r"In '([^']+)'.*\n?Key '([^']+)' (?:is )?not in", text):
         return _unknown_in_file(found[1], found[2])
@@ -55,6 +57,16 @@ def _key_of_nothing(task: str, overrides: list[str]) -> str:
             options = groups.choices(place.replace(".", "/"))
             return f"{override} changes {place}, which is null: choose one first, {place}={' or '.join(options)}"
     return f"one of {', '.join(overrides)} changes a part that is null: choose the part first"
+
+
+def _no_place(group: str, overrides: list[str]) -> str:
+    """A choice of a group that the file behind another choice does not name."""
+    outer, _, inner = group.partition("/")
+    chosen = next((item for item in overrides if item.startswith(f"{outer}=")), outer)
+    return (
+        f"{group}=... has no place in {chosen}: its file does not choose a part there; add `- {inner}: null` to the "
+        "defaults of that file, or make another choice"
+    )
 
 
 def _foreign_group(key: str, task: str) -> str | None:
