@@ -26,9 +26,9 @@ from triptych.objectives.contrastive import ContrastiveObjective
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["triptych.run", "triptych.command.start"])
 
-SHARDS, PER_SHARD, BATCH = 3, 20, 8
+SHARDS, PER_SHARD, BATCH = 3, 20, 10
 BROKEN = (5, 26, 47)  # 5 percent
-STEPS_PER_EPOCH = 8
+STEPS_PER_EPOCH = 6
 SETTINGS = [
     "model=clip_nano", "objective=contrastive", "data=pairs_shards", "name=killed", f"data.batch_size={BATCH}",
     "data.workers=2", "data.max_bad_fraction=0.1", "trainer.micro_batch_size=3", "model.towers.image.image_size=16",
@@ -120,7 +120,7 @@ def test_killed_and_resumed_equals_never_interrupted(shards: Path, tmp_path: Pat
     assert process.exitcode == 0
     broken = tmp_path / "broken" / "train" / "killed"
     process = launch([*words, f"output={tmp_path / 'broken'}"], tmp_path / "broken.txt")
-    kill_after(process, broken, 11)  # in the second epoch
+    kill_after(process, broken, 9)  # in the second epoch
     (run,) = broken.iterdir()
     process = launch([f"resume={run}"], tmp_path / "broken.txt")
     process.join(120)

@@ -1,7 +1,7 @@
 """Whoever chooses data, a model or an objective of one kind of training means the other parts to be of that kind, too.
 
-Towers that learn from captions and classifiers that learn from labels share tasks (`train`, `learning_rate`,
-`finetune`), and their parts do not go together.
+Towers that learn from captions and classifiers that learn from labels share tasks (`train`, `learning_rate`), and
+their parts do not go together. A fine-tuning goes by the weights that it is given.
 """
 
 import re
@@ -16,7 +16,7 @@ _CONTRASTIVE = {"model": "clip_nano", "objective": "contrastive"}
 """What goes with data of pairs where nothing else is chosen."""
 _CLASSIFIER = "emoji"
 """The experiment for the parts of a classifier without data."""
-_OWN = ("model.tower.", "model/tower/", "model.head", "model/head")
+_OWN = ("model.tower.", "model/tower/", "model.head", "model/head", "objective.mix", "objective/mix")
 """Keys that only a classifier has."""
 _DEFAULT = re.compile(r"^\s*(?:defaults: \[|-)\s*(/schema/)?(\w+)(@_here_)?\s*(?:,.*\])?$", re.MULTILINE)
 
@@ -36,7 +36,7 @@ def followed(overrides: list[str], task_groups: list[str]) -> list[str]:
     if "experiment" in task_groups:
         # Other data want none of the settings that the default experiment made for its own.
         added = ["~experiment"] if "data" in chosen else [f"experiment={_CLASSIFIER}"] if kinds == {False} else []
-    if kinds == {True} and "data" in chosen and "objective" in task_groups:
+    if kinds == {True} and "data" in chosen and "model" in task_groups and "objective" in task_groups:
         added += [
             f"{group}={choice}"
             for group, choice in _CONTRASTIVE.items()
