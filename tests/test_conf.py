@@ -61,6 +61,7 @@ def compose(words: list[str]) -> dict[str, Any]:
     return plain  # pyright: ignore[reportReturnType]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
     words = [choice, *NEEDS.get(choice, []), *([f"{PLACES[choice]}={tmp_path}"] if choice in PLACES else [])]
@@ -140,6 +141,7 @@ OWN_SIZES = ("timm", "vit_nano_patch16_64", "vit_pico_patch4_28")
     "preset",
     [name for name in groups.choices("model") if name not in OWN_SIZES and f"model={name}" not in CONTRASTIVE],
 )
+@pytest.mark.slow
 def test_preset_has_the_parameters_of_the_model_it_is_named_after(preset: str) -> None:
     model = compose([f"model={preset}"])["model"]
     model["num_classes"], takes_channels(model)["channels"] = 1000, 3
@@ -148,6 +150,7 @@ def test_preset_has_the_parameters_of_the_model_it_is_named_after(preset: str) -
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
+@pytest.mark.slow
 def test_presets_have_the_published_sizes() -> None:
     """Parameters with 1000 classes, in millions (Dosovitskiy et al., 2020; Touvron et al., 2020; Fang et al., 2023).
     Those of CLIP and SigLIP (Radford et al., 2021; Zhai et al., 2023) to the last one.

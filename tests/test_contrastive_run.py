@@ -14,6 +14,8 @@ import triptych
 from triptych.command.start import start
 from triptych.models.contrastive import Contrastive
 
+pytestmark = pytest.mark.slow
+
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210), "grey": (120, 120, 120)}
 SMALL = [
     "data=pairs_manifest", "data.train.concept=colour", "data.batch_size=8", "data.workers=0",

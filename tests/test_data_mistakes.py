@@ -9,6 +9,8 @@ from PIL import Image
 
 from triptych.command.start import start
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "data.batch_size=4", "data.workers=0", "model.tower.image_size=16", "model.tower.patch.patch_size=4",
     "model.tower.dim=8", "model.tower.depth=1", "model.tower.mixer.heads=2", "logger=null", "trainer.accelerator=cpu",

@@ -18,6 +18,8 @@ from triptych.finetune import advise
 from triptych.nn.lora import LowRankLinear
 from triptych.strategies import Full, LayerDecay
 
+pytestmark = pytest.mark.slow
+
 MODEL = [
     "model.tower.image_size=16", "model.tower.patch.patch_size=4", "model.tower.dim=16", "model.tower.depth=2",
     "model.tower.mixer.heads=2", "model/tower/position=learned",
@@ -65,7 +67,6 @@ def only_run(output: Path) -> Path:
     return run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "trained"),
     [
@@ -109,7 +110,6 @@ def test_each_strategy_trains_what_it_says_and_loads_as_a_plain_model(
     assert found["accuracy"]["value"] == pytest.approx(said["val/accuracy"])
 
 
-@pytest.mark.slow
 def test_a_killed_fine_tuning_goes_on_where_it_was(world: Path, tmp_path: Path) -> None:
     """Adapters, frozen weights and their optimizer are built again before the checkpoint is read."""
     words = ["strategy=lora", "strategy.rank=2", "data.batch_size=8", "trainer.epochs=2", "trainer.validate_every=2"]

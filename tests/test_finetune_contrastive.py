@@ -23,6 +23,8 @@ from triptych.presets import create
 from .evaluation.conftest import COLOURS, draw_picture
 from .zero_shot.conftest import small_pair
 
+pytestmark = pytest.mark.slow
+
 COMMON = [
     "name=small", "data.workers=0", "data.batch_size=8", "logger=null", "trainer.accelerator=cpu", "trainer.threads=1",
     "trainer.log_every=1", "trainer.max_steps=3",

@@ -20,6 +20,8 @@ from triptych.command.start import start
 from triptych.features.preprocess import Preprocess
 from triptych.models.classifier import Classifier
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["cat", "dog", "fox | <b>"]
 TOWER = {
     "_target_": "triptych.towers.vision.VisionTower", "image_size": 16, "dim": 8, "depth": 2,

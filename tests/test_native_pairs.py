@@ -18,6 +18,8 @@ from triptych.models.contrastive import Contrastive
 from triptych.objectives.base import Batch, split
 from triptych.objectives.gradient_cache import cached_backward
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     "model=clip_nano", "objective=contrastive", "data=pairs_manifest", "data/image_size=native", "data.workers=0",
     "data.image_size.max_tokens=12", "data.image_size.max_batch_tokens=30", "data.image_size.sides=[8,20]",

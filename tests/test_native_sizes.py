@@ -17,6 +17,8 @@ from triptych.command.start import start
 from triptych.data.decode import decode_image
 from triptych.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     "data=folder", "data/image_size=native", "data.image_size.max_tokens=12", "data.image_size.sides=[8,20]",
     "data.image_size.max_batch_tokens=30", "data.batch_size=8", "data.mean=[0.5,0.5,0.5]", "data.workers=0",

@@ -13,6 +13,8 @@ from PIL import Image
 
 import triptych
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "extend.md").read_text()
 SMALL = [
     "model.tower.mixer=shared_query_key", "model.tower.position=learned", "data=folder", "name=own", "logger=null",
@@ -54,7 +56,6 @@ def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_the_page_works_as_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run(project, *SMALL, "allow_targets=[mypackage]")
     assert done.returncode == 0, done.stderr

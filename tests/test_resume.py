@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 
 from triptych.command.start import start
 
+pytestmark = pytest.mark.slow
+
 # The children import torch once, in a server that forks them.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["triptych.run", "triptych.command.start"])
@@ -94,7 +96,6 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_twice_and_resumed_equals_never_interrupted(pictures: Path, tmp_path: Path, seed: int) -> None:
     words = [*SETTINGS, f"data.root={pictures}", f"seed={seed}"]
@@ -119,7 +120,6 @@ def test_killed_twice_and_resumed_equals_never_interrupted(pictures: Path, tmp_p
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-@pytest.mark.slow
 def test_resume_goes_on_for_longer(pictures: Path, tmp_path: Path) -> None:
     finish([*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "trainer.epochs=1"])
     run = only_run(tmp_path)

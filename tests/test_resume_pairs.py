@@ -23,6 +23,8 @@ from triptych.command.start import start
 from triptych.objectives.base import Batch
 from triptych.objectives.contrastive import ContrastiveObjective
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["triptych.run", "triptych.command.start"])
 
@@ -112,7 +114,6 @@ def weights(run: Path) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_equals_never_interrupted(shards: Path, tmp_path: Path) -> None:
     words = [*SETTINGS, f"data.root={shards}", "data.train.caption.fields=[captions]"]
     process = launch([*words, f"output={tmp_path / 'whole'}"], tmp_path / "whole.txt")

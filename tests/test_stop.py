@@ -15,6 +15,8 @@ from PIL import Image
 
 from triptych.command.start import start
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     "data=folder", "name=small", "data.batch_size=8", "data.workers=0", "model.tower.image_size=16",
     "model.tower.patch.patch_size=4", "model.tower.dim=16", "model.tower.depth=1", "model.tower.mixer.heads=2",
@@ -46,7 +48,6 @@ def runs(output: Path) -> list[Path]:
     return sorted((output / "train" / "small").iterdir())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("receiver", ["process", "group"])
 def test_sigterm_saves_and_exits_with_143(pictures: Path, tmp_path: Path, receiver: str) -> None:
     """Service managers and schedulers send it to all processes of the group, the loader's workers too."""
@@ -77,7 +78,6 @@ def test_sigterm_saves_and_exits_with_143(pictures: Path, tmp_path: Path, receiv
     assert json.loads((run / "summary.json").read_text())["status"] == "stopped by SIGTERM"
 
 
-@pytest.mark.slow
 def test_a_stop_ends_a_whole_sweep(pictures: Path, tmp_path: Path) -> None:
     words = [*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "trainer.epochs=10000"]
     process = subprocess.Popen(

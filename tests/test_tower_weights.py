@@ -15,6 +15,8 @@ from triptych.presets import create
 
 from .evaluation.conftest import COLOURS, draw_picture
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"image_size": 16, "patch.patch_size": 8, "dim": 16, "depth": 2, "mixer.heads": 2}
 PAIR = {
     **{f"towers.image.{key}": value for key, value in SIZES.items()}, "towers.text.dim": 16, "towers.text.depth": 1,

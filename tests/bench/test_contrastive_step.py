@@ -15,6 +15,8 @@ from bench.contrastive_step import CONTEXT, SIZES, Sides, draw_ids, draw_lengths
 from triptych.features.clip_tokenizer import ClipTokenizer
 from triptych.towers.text import lengths_by_end
 
+pytestmark = pytest.mark.slow
+
 
 def test_captions_are_as_long_as_those_of_pictures() -> None:
     lengths = draw_lengths(5000, random.Random(0))

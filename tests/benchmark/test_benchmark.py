@@ -18,6 +18,8 @@ from triptych.data.transforms import CentreCrop, PadCrop, RandomResizedCrop
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "model.tower.image_size=32", "model.tower.dim=24", "model.tower.depth=2", "device.accelerator=cpu", "pairs=2",
     "batch_size=2", "device.threads=1",

@@ -10,6 +10,8 @@ from PIL import Image
 
 from triptych.command.start import start
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "data=folder", "data.workers=0", "data/augment=none", "model.tower.image_size=16", "model.tower.patch.patch_size=4",
     "model.tower.dim=16", "model.tower.depth=1", "model.tower.mixer.heads=2", "trainer.accelerator=cpu",

@@ -24,6 +24,7 @@ from triptych.checkpoints.manifest import verify
 from triptych.errors import UserError
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*not resumable"),
     # Lightning and this torch disagree on the name of a tree's leaf.

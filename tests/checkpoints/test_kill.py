@@ -19,6 +19,8 @@ from triptych.checkpoints.format import read_checkpoint
 from triptych.checkpoints.manifest import verify
 from triptych.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SAVER = Path(__file__).with_name("saver.py")
 STEPS = 3
 Same = Callable[[Any, Any], bool]
@@ -115,7 +117,6 @@ def traced_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return faulty_runs(tmp_path_factory.mktemp("traced"), "strace-kill", SYSTEM_CALLS)
 
 
-@pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("call", SYSTEM_CALLS)
 def test_a_kill_inside_any_system_call_of_a_save(traced_runs: Path, saver: ModuleType, same: Same, call: str) -> None:
@@ -125,7 +126,6 @@ def test_a_kill_inside_any_system_call_of_a_save(traced_runs: Path, saver: Modul
     assert len(steps) - 1 >= {"fsync": 25, "write": 30, "rename": 6}.get(call, 0)
 
 
-@pytest.mark.slow
 @needs_strace
 def test_an_io_error_ends_the_run_and_leaves_its_checkpoints(tmp_path: Path, saver: ModuleType, same: Same) -> None:
     runs = sorted((faulty_runs(tmp_path, "strace-error", ("fsync",)) / "fsync").iterdir())

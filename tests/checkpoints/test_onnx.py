@@ -31,6 +31,8 @@ from triptych.nn.pool import AttentionPool, ClassTokenPool, MeanPool
 from triptych.nn.position import LearnedPosition, LearnedRotaryPosition, RotaryPosition, SinusoidalPosition
 from triptych.towers.vision import VisionTower
 
+pytestmark = pytest.mark.slow
+
 PLAIN: dict[str, Any] = {
     "patch": partial(PatchEmbedding, patch_size=4), "mixer": partial(SoftmaxMixer, heads=2),
     "feedforward": GELUFeedForward, "norm": LayerNorm, "position": LearnedPosition, "pool": ClassTokenPool,
@@ -111,7 +113,6 @@ def test_the_graph_is_the_model_at_any_size(exported: Path) -> None:
     assert session.get_inputs()[0].type == "tensor(uint8)"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_has_a_graph(variant: str, tmp_path: Path) -> None:
     model = make(**VARIANTS[variant])
@@ -161,7 +162,6 @@ def test_what_has_no_graph_of_any_size_says_so_and_leaves_nothing(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_what_has_no_graph_of_any_size_may_have_one_of_its_own(tmp_path: Path) -> None:
     assert save_onnx(make(mixer=Sorter, pool=MeanPool), tmp_path / "out", dynamic_size=False).difference < 1e-5
 

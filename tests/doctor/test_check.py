@@ -21,6 +21,8 @@ from triptych.doctor.check import FAULTY, diagnose
 from triptych.doctor.outputs import show
 from triptych.rundir import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Image.Image]
 Damage = Callable[[Path, Make], Any]
 

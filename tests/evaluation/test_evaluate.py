@@ -16,6 +16,8 @@ from triptych.evaluation import outputs
 
 from .conftest import COLOURS, World, draw_picture
 
+pytestmark = pytest.mark.slow
+
 
 def evaluated(*words: str) -> tuple[Path, dict[str, Any]]:
     """The directory and the numbers of an evaluation that must go well."""

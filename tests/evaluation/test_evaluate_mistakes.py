@@ -11,6 +11,8 @@ from triptych.command.start import start
 
 from .conftest import World, draw_picture
 
+pytestmark = pytest.mark.slow
+
 OTHER = ["data=folder", "data.root={tmp}/other"]
 
 MISTAKES: dict[str, tuple[list[str], str]] = {

@@ -17,6 +17,8 @@ from triptych.models.classifier import Classifier
 
 from .conftest import COLOURS, World, draw_picture
 
+pytestmark = pytest.mark.slow
+
 
 def told(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple[str, str]:
     """Standard output and standard error of a prediction."""

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).resolve().parents[2] / "data" / "emoji"
 FIELDS = {"caption", "tags", "group", "subgroup", "style", "emoji", "hexcode"}
 LARGEST = 10_000_000

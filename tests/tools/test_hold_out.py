@@ -10,6 +10,8 @@ from tools.hold_out import split_emoji, split_fashion_mnist
 from triptych.data.shards import ShardSource
 from triptych.data.torchvision_sets import fashion_mnist
 
+pytestmark = pytest.mark.slow
+
 EMOJI = Path(__file__).resolve().parents[2] / "data" / "emoji"
 
 

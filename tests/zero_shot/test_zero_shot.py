@@ -12,6 +12,8 @@ from triptych.command.start import start
 
 from .conftest import World, small_pair
 
+pytestmark = pytest.mark.slow
+
 CPU = "device.accelerator=cpu"
 PAIRS = """
 # Pictures and captions of a table
