@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,11 +26,11 @@ def resample(
             raise UserError(f"{name} is {rate}; a sample rate is at least 1 Hz")
     if from_rate == to_rate or waveform.shape[-1] == 0:
         return waveform
-    return _resampler(from_rate, to_rate).to(waveform.device)(waveform)
+    return _resampler(from_rate, to_rate, waveform.device)(waveform)
 
 
 # torchaudio's function makes the kernel anew each time, which for rates without a large common divisor takes longer
 # than its use.
 @lru_cache(maxsize=32)
-def _resampler(from_rate: int, to_rate: int) -> Any:
-    return import_torchaudio().transforms.Resample(from_rate, to_rate)
+def _resampler(from_rate: int, to_rate: int, device: torch.device) -> Any:
+    return import_torchaudio().transforms.Resample(from_rate, to_rate).to(device)
