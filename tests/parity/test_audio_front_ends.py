@@ -26,6 +26,7 @@ def tone(front_end: LogMel, seconds: float, seed: int = 0) -> Tensor:
     return 0.3 * torch.sin(2 * torch.pi * (200 + 700 * time) * time) + 0.01 * noise
 
 
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
 @pytest.mark.parametrize("path", ["torchaudio", "numpy"])
 @pytest.mark.parametrize("seconds", [0.2, 1.0, 3.3])
 def test_ast_of_transformers(seconds: float, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +38,7 @@ def test_ast_of_transformers(seconds: float, path: str, monkeypatch: pytest.Monk
     ours = front_end(clip)
     extractor: Any = m.ASTFeatureExtractor(max_length=len(ours) + 3)
     theirs = extractor(clip.numpy(), sampling_rate=16_000, return_tensors="pt")["input_values"][0]
-    torch.testing.assert_close(ours, theirs[: len(ours)], rtol=0, atol=1e-6 if path == "torchaudio" else 2e-4)
+    torch.testing.assert_close(ours, theirs[: len(ours)], rtol=0, atol=1e-6 if path == "torchaudio" else 1e-3)
     # What transformers puts behind a clip is not what silence looks like; ours is.
     assert (theirs[len(ours) :] - 0.467).abs().max() < 1e-3
     torch.testing.assert_close(front_end(torch.zeros(16_000))[0], torch.full((128,), front_end.pad_value))
@@ -53,10 +54,10 @@ def test_whisper_of_transformers(mel_bins: int) -> None:
     theirs = torch.as_tensor(extractor(clip.numpy(), sampling_rate=16_000, return_tensors="np")["input_features"][0]).T
     ours = front_end(clip)
     assert len(ours) == 520
-    torch.testing.assert_close(ours, theirs[:520], rtol=0, atol=2e-4)
+    torch.testing.assert_close(ours, theirs[:520], rtol=0, atol=1e-5)
     full = front_end(F.pad(clip, (0, 480_000 - len(clip))))
     assert full.shape == theirs.shape == (3000, mel_bins)
-    torch.testing.assert_close(full, theirs, rtol=0, atol=2e-4)
+    torch.testing.assert_close(full, theirs, rtol=0, atol=1e-5)
 
 
 def test_clap_of_transformers() -> None:
@@ -66,7 +67,7 @@ def test_clap_of_transformers() -> None:
     clip = tone(front_end, 10)
     extractor: Any = ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc")
     theirs = extractor(clip.numpy(), sampling_rate=48_000, return_tensors="np")["input_features"][0, 0]
-    torch.testing.assert_close(front_end(clip), torch.as_tensor(theirs).float(), rtol=0, atol=0.02)
+    torch.testing.assert_close(front_end(clip), torch.as_tensor(theirs).float(), rtol=0, atol=2e-3)
     assert np.ptp(theirs) > 60
 
 

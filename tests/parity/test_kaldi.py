@@ -50,7 +50,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 lengths = st.one_of(st.integers(400, 2_500), st.integers(400, 40_000), st.integers(400, 200_000))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(sizes=st.lists(lengths, min_size=1, max_size=5), seed=st.integers(0, 2**31))
 def _same_bits(sizes: list[int], seed: int) -> None:
     front_end, samples = ast().unnormalised, clips(sizes, seed)
