@@ -1,13 +1,18 @@
-"""Log-mel front ends side by side, interleaved in one process, one thread: ours, torchaudio clip by clip, and
-transformers' extractor of AST by both of its roads (with torchaudio, and with numpy).
+"""Log-mel front ends side by side, interleaved in one process: ours, torchaudio clip by clip, and transformers'
+extractor of AST by both of its roads, that with torchaudio and the one with NumPy alone.
 
-    uv run python bench/log_mel.py [pairs]
+    OMP_NUM_THREADS=1 uv run python bench/log_mel.py [pairs]
 
-Clips are noise at 16 kHz. torchaudio's and ours are compared to the last bit first. All have the memory settings of a
-training process.
+Without the variable all take the threads that they take by default: NumPy's wait busily for one another, and run on
+into the time of what comes next.
+
+Clips are noise at 16 kHz. torchaudio's numbers and ours are compared to the last bit first. All have the memory
+settings of a training process.
 """
 
+import statistics
 import sys
+import time
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -19,7 +24,7 @@ from triptych.features.mel_presets import ast
 from triptych.features.torchaudio_import import import_torchaudio
 from triptych.features.waveforms import Waveforms
 from triptych.heap import keep_freed_memory
-from triptych.measure.timing import compare
+from triptych.measure.timing import Step, compare
 
 RATE = 16_000
 PEER = "transformers.models.audio_spectrogram_transformer.feature_extraction_audio_spectrogram_transformer"
@@ -28,13 +33,9 @@ CASES = ((1.0, 1), (1.0, 32), (10.0, 1), (10.0, 8))
 
 
 def main(pairs: int = 15) -> None:
-    torch.set_num_threads(1)
     keep_freed_memory()
     import_torchaudio()
     from torchaudio.compliance import kaldi
-    from transformers.models.audio_spectrogram_transformer import (
-        feature_extraction_audio_spectrogram_transformer as peer,
-    )
 
     peer: Any = import_module(PEER)
 
@@ -48,29 +49,43 @@ def main(pairs: int = 15) -> None:
         ]  # fmt: skip
 
     front_end = ast()
-    extractors: dict[str, Any] = {}
-    for road in ("torchaudio", "numpy"):
-        peer.is_speech_available = lambda road=road: road == "torchaudio"
-        extractors[road] = peer.ASTFeatureExtractor()
+    peers: dict[str, Any] = {"torchaudio": peer.ASTFeatureExtractor()}
+    peer.is_speech_available = lambda: False
+    peers["numpy"] = peer.ASTFeatureExtractor()
     for seconds, count in CASES:
         clips = [torch.randn(round(seconds * RATE)) / 10 for _ in range(count)]
         batch, arrays = Waveforms.of(clips, RATE), [clip.numpy() for clip in clips]
         bits = front_end.unnormalised(batch)
         assert all(torch.equal(left, right) for left, right in zip(bits, torchaudio_loop(clips), strict=True))
-        case = f"{count} x {seconds:g} s"
         ours = partial(front_end, batch)
-        result = compare(partial(torchaudio_loop, clips), ours, pairs)
-        _tell(case, "torchaudio's loop", result, count)
-        for road, extractor in extractors.items():
-            # The numpy road is chosen at each call.
+        case = f"{count} x {seconds:g} s"
+        _tell(f"{case}, torchaudio's loop", partial(torchaudio_loop, clips), ours, pairs, count)
+        for road, extractor in peers.items():
+            # Which road is taken is asked again at each call.
             peer.is_speech_available = lambda road=road: road == "torchaudio"
-            result = compare(partial(extractor, arrays, sampling_rate=RATE, return_tensors="pt"), ours, pairs, warmup=1)
-            _tell(case, f"transformers' extractor ({road})", result, count)
+            theirs = partial(extractor, arrays, sampling_rate=RATE, return_tensors="pt")
+            _tell(f"{case}, transformers' extractor ({road})", theirs, ours, pairs, count)
 
 
-def _tell(case: str, name: str, result: Any, count: int) -> None:
+def _tell(name: str, theirs: Step, ours: Step, pairs: int, count: int) -> None:
+    result = compare(theirs, ours, pairs)
     first, second = 1000 * result.first.median / count, 1000 * result.second.median / count
-    print(f"{case}: {name} {first:.2f}, ours {second:.2f} ms a clip: {result} times as fast", flush=True)
+    cpu = [1000 * _cpu_time(step) / count for step in (theirs, ours)]
+    print(
+        f"{name}: {first:.2f}, ours {second:.2f} ms a clip: {result} times as fast; "
+        f"CPU time {cpu[0]:.2f}, ours {cpu[1]:.2f} ms a clip: {cpu[0] / cpu[1]:.1f}",
+        flush=True,
+    )
+
+
+def _cpu_time(step: Step, runs: int = 9) -> float:
+    """Median seconds that all threads of the process are busy for a run."""
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        step()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
 
 
 if __name__ == "__main__":
