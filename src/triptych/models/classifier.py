@@ -15,9 +15,10 @@ from triptych.towers.vision import VisionTower
 
 
 class Classifier(nn.Module):
-    """Images to class logits. ``preprocess`` says what the tower wants of its images, and travels with the weights;
-    ``config`` is the plain description that it was built from, where there is one. ``head(width, num_classes)`` makes
-    the head, a linear map where it is None; with ``num_classes=0`` there is none, and logits are the embeddings.
+    """Images or spectrograms to class logits. ``preprocess`` says what the tower wants of its input, and travels with
+    the weights; ``config`` is the plain description that it was built from, where there is one. ``head(width,
+    num_classes)`` makes the head, a linear map where it is None; with ``num_classes=0`` there is none, and logits are
+    the embeddings.
     """
 
     config: dict[str, Any] | None = None
