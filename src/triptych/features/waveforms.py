@@ -1,6 +1,6 @@
 """A batch of audio clips that each have their own length."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -26,6 +26,8 @@ class Waveforms(Ragged):
         sample_rate: int,
         max_batch_samples: int | None = None,
     ) -> None:
+        if not samples.is_floating_point():
+            raise ValueError(f"samples are numbers from -1 to 1, and these are {samples.dtype}")
         super().__init__(samples, lengths)
         self.sample_rate = sample_rate
         self.max_batch_samples = max_batch_samples
@@ -49,6 +51,10 @@ class Waveforms(Ragged):
 
     def _like(self, rows: Tensor, lengths: Sequence[int]) -> Self:
         return type(self)(rows, lengths, self.sample_rate, self.max_batch_samples)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same clips with what ``function`` makes of their samples, ``(total,)`` to ``(total,)``."""
+        return self._like(function(self.samples), self.lengths)
 
     def blank(self) -> Self:
         """One clip of one second of silence: long enough for every front end."""
