@@ -126,8 +126,6 @@ class Job:
             model=self.model,
             optimizer=optimizer,
             schedule=schedule,
-            mean=self.data.mean,
-            std=self.data.std,
             micro_batch_size=self.settings["trainer"]["micro_batch_size"],
             validation_names=self.data.validation_names,
             **self.kind.arguments(self.data, self.settings["objective"]),

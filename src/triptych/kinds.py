@@ -147,7 +147,7 @@ class Classifying(Kind):
                 f"{'several labels' if data.multilabel else 'one label'} a sample: choose "
                 f"objective={'multi_label' if data.multilabel else 'classification'}"
             )
-        return {"num_classes": len(data.classes)}
+        return {"num_classes": len(data.classes), "front_end": data.front_end}
 
     def recipe(self, data: ImageData) -> Settings:
         """The classes."""
@@ -169,7 +169,7 @@ class Contrasting(Kind):
 
     def arguments(self, data: ImageData, objective: Settings) -> Settings:
         """The prompts of the validation sets that are classified."""
-        return {"prompts": self._prompts(cast(PairsData, data))}
+        return {"prompts": self._prompts(cast(PairsData, data)), "front_ends": [data.front_end]}
 
     def recipe(self, data: ImageData) -> Settings:
         """Nothing: any class can be named."""

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from triptych.callbacks.ema import EMACallback
 from triptych.errors import UserError
+from triptych.features.pixels import Pixels
 from triptych.objectives.classification import ClassificationObjective
 from triptych.optim.adamw import adamw
 from triptych.optim.ema import EMA
@@ -154,7 +155,7 @@ class SaveDuringValidation(Callback):
 
 def objective() -> ClassificationObjective:
     return ClassificationObjective(
-        make_model(), partial(adamw, lr=0.05), constant, num_classes=2, mean=[0.5] * 3, std=[0.5] * 3
+        make_model(), partial(adamw, lr=0.05), constant, num_classes=2, front_end=Pixels([0.5] * 3, [0.5] * 3)
     )
 
 

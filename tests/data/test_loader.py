@@ -225,7 +225,7 @@ def test_a_wrong_size_is_told_without_a_traceback(workers: int) -> None:
     run = loader(Gradient(4), transform=CentreCrop(5), workers=workers)
     with pytest.raises(UserError) as told:
         kept(run)
-    assert "is (3, 5, 5) (channels, height, width) after its transform, and (3, 4, 4) is expected" in str(told.value)
+    assert "is (3, 5, 5) after its transform, and (3, 4, 4) (channels, height, width) is expected" in str(told.value)
     assert "Traceback" not in str(told.value)
 
 

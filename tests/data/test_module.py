@@ -95,7 +95,7 @@ def test_settings_out_of_range_are_told(changes: dict[str, Any], message: str) -
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_channels_that_do_not_agree_are_told(cache: bool) -> None:
-    with pytest.raises(UserError, match=r"is \(3, 8, 8\) .* and \(1, 8, 8\) is expected"):
+    with pytest.raises(UserError, match=r"is \(3, 8, 8\) .* and \(1, 8, 8\) .*is expected"):
         next(iter(image_data(mean=[0.5], std=[0.5], cache=cache).train_dataloader()))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, multiprocessing
 from torch.utils.data import DataLoader, IterableDataset
 from toy_pairs import Batch, toy_pair, toy_pairs
 
+from triptych.features.pixels import Pixels
 from triptych.losses import sigmoid_contrastive, softmax_contrastive
 from triptych.objectives.contrastive import ContrastiveObjective, Prompts
 from triptych.optim.schedule import constant
@@ -57,7 +58,7 @@ def fit(rank: int, ranks: int, settings: dict[str, Any]) -> dict[str, Tensor]:
     )  # fmt: skip
     prompts = Prompts(toy_pairs(8, 50)["text"].view(4, 2, -1), toy_pairs(8, 50)["text_length"].view(4, 2))
     objective = ContrastiveObjective(
-        toy_pair(), lambda model: torch.optim.SGD(model.parameters(), lr=0.5), constant, [0.5] * 3, [0.5] * 3,
+        toy_pair(), lambda model: torch.optim.SGD(model.parameters(), lr=0.5), constant, [Pixels([0.5] * 3, [0.5] * 3)],
         prompts={"classes": prompts}, clip=1.0, validation_names=["pairs", "classes"], **settings,
     )  # fmt: skip
     load = partial(DataLoader, batch_size=None)

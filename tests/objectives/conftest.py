@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from triptych.features.pixels import Pixels
 from triptych.objectives.classification import ClassificationObjective
 from triptych.optim.adamw import adamw
 from triptych.optim.schedule import cosine
@@ -43,8 +44,7 @@ def toy_objective(**settings: Any) -> ClassificationObjective:
         "optimizer": partial(adamw, lr=1e-2, weight_decay=0.1),
         "schedule": partial(cosine, warmup=2.0),
         "num_classes": CLASSES,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.25, 0.25, 0.25],
+        "front_end": Pixels([0.5, 0.5, 0.5], [0.25, 0.25, 0.25]),
     }
     return ClassificationObjective(**{**defaults, **settings})
 

@@ -107,15 +107,6 @@ def test_predictions_are_bounded() -> None:
     assert len(kept.logits) == len(kept.labels) == len(kept) == 5
 
 
-def test_normalising_is_subtracting_the_mean_and_dividing_by_the_deviation(objective: Make) -> None:
-    model = objective(mean=[0.1, 0.5, 0.9], std=[0.2, 0.3, 0.4])
-    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(2, 3, 1, 1)
-    mean, std = torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
-    torch.testing.assert_close(model.normalise(images), (images / 255 - mean) / std, rtol=1e-5, atol=1e-6)
-    with pytest.raises(UserError, match="images have 1 channels, but mean and std are given for 3"):
-        model.normalise(images[:, :1])
-
-
 def samples(labels: torch.Tensor) -> DataLoader[Any]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 120, (len(labels), 3, 4, 4), generator=generator)
@@ -156,8 +147,6 @@ def test_soft_targets_and_class_numbers_train_alike(objective: Make, trainer: Ma
         ({"multi_label": True}, "multi_label=true with softmax_cross_entropy.*binary_cross_entropy"),
         ({"multi_label": True, "loss": partial(softmax_cross_entropy)}, "multi_label=true with softmax_cross_entropy"),
         ({"loss": partial(softmax_cross_entropy, label_smoothing=1.5)}, "label_smoothing is 1.5"),
-        ({"mean": [0.5]}, r"mean is \[0.5\] and std"),
-        ({"std": [0.5, 0.5, 0.0]}, "std above 0"),
         ({"validation_names": ["a", "b", "b"]}, "must be different names"),
         ({"validation_names": []}, "must be different names"),
     ],

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from triptych.errors import UserError
+from triptych.features.pixels import Pixels
 from triptych.losses import contrastive, sigmoid_contrastive, softmax_contrastive
 from triptych.objectives.contrastive import ContrastiveObjective, Prompts
 from triptych.optim.adamw import adamw
@@ -24,7 +25,7 @@ MakeTrainer = Callable[..., Trainer]
 
 
 def make(lr: float = 0.01, **settings: Any) -> ContrastiveObjective:
-    return ContrastiveObjective(toy_pair(), partial(adamw, lr=lr), constant, [0.5] * 3, [1.0] * 3, **settings)
+    return ContrastiveObjective(toy_pair(), partial(adamw, lr=lr), constant, [Pixels([0.5] * 3, [1.0] * 3)], **settings)
 
 
 def loader(count: int, batch_size: int, **more: Tensor) -> DataLoader[dict[str, Tensor]]:
@@ -110,7 +111,7 @@ def test_classes_are_embedded_as_the_mean_of_their_prompts(trainer: MakeTrainer)
 
 def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match="compares the towers of a model, but Linear has no towers, embed, logit_scale"):
-        ContrastiveObjective(torch.nn.Linear(1, 1), partial(adamw, lr=1.0), constant, [0.5], [0.5])
+        ContrastiveObjective(torch.nn.Linear(1, 1), partial(adamw, lr=1.0), constant, [Pixels([0.5], [0.5])])
     with pytest.raises(UserError, match=r"exchange is a ring, but softmax_contrastive needs all.*exchange=own_rows"):
         make(exchange=Ring())
     with pytest.raises(UserError, match=r"hardness is -1\.0, but must be at least 0"):

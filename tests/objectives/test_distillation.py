@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import triptych
 from triptych.errors import UserError
+from triptych.features.pixels import Pixels
 from triptych.losses import distillation
 from triptych.objectives.distillation import DistillationObjective
 from triptych.objectives.teacher import Teacher
@@ -31,7 +32,12 @@ def make(teacher: Teacher) -> DistillationObjective:
     torch.manual_seed(0)
     student = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
     return DistillationObjective(
-        student, partial(adamw, lr=1e-2), partial(cosine, warmup=0.0), 3, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], teacher
+        student,
+        partial(adamw, lr=1e-2),
+        partial(cosine, warmup=0.0),
+        3,
+        Pixels([0.4, 0.5, 0.6], [0.2, 0.3, 0.4]),
+        teacher,
     )
 
 

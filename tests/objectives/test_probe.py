@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from triptych.features.pixels import Pixels
 from triptych.objectives.classification import ClassificationObjective
 from triptych.objectives.probe import ProbeObjective
 from triptych.optim.adamw import adamw
@@ -35,9 +36,8 @@ class Counting(nn.Module):
 
 
 def make(kind: type[ClassificationObjective]) -> ClassificationObjective:
-    return kind(
-        Counting(), partial(adamw, lr=1e-2), partial(cosine, warmup=2.0), 3, [0.5] * 3, [0.25] * 3, micro_batch_size=3
-    )
+    pixels = Pixels([0.5] * 3, [0.25] * 3)
+    return kind(Counting(), partial(adamw, lr=1e-2), partial(cosine, warmup=2.0), 3, pixels, micro_batch_size=3)
 
 
 @pytest.mark.parametrize("size", [5, 8])

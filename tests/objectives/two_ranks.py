@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from triptych.features.pixels import Pixels
 from triptych.objectives.classification import ClassificationObjective
 from triptych.optim.adamw import adamw
 from triptych.optim.schedule import constant
@@ -70,7 +71,7 @@ def main(ranks: int, output: Path, poison: bool, short: bool) -> None:
     poisoned = Poisoned(model, poison and trainer.global_rank == ranks - 1)
     optimizer = partial(adamw, lr=0.01)
     objective = ClassificationObjective(
-        poisoned, optimizer, constant, 3, [0.5] * 3, [0.5] * 3, clip=1.0, micro_batch_size=2
+        poisoned, optimizer, constant, 3, Pixels([0.5] * 3, [0.5] * 3), clip=1.0, micro_batch_size=2
     )
     trainer.fit(objective, DataLoader(Slices(trainer.global_rank, ranks, short), batch_size=None))
     if trainer.is_global_zero:

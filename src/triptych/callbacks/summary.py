@@ -20,7 +20,7 @@ from triptych.callbacks import words
 from triptych.callbacks.extent import epoch_of
 from triptych.callbacks.signals import RunStopped
 from triptych.callbacks.throughput import Throughput, batch_size
-from triptych.features.mixed_images import MixedImages
+from triptych.features.uneven import Uneven
 from triptych.rundir import Masking, RunDirectory, console, write_atomic
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,11 @@ class RunSummary(Callback):
         self.summary: Summary = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Keep one sample, to count FLOPs with; some, where images have their own sizes."""
+        """Keep one sample, to count FLOPs with; some, where they have their own sizes."""
         if not self._sample and isinstance(batch, dict):
-            kept = _SAMPLES if any(isinstance(part, MixedImages) for part in batch.values()) else 1
+            kept = _SAMPLES if any(isinstance(part, Uneven) for part in batch.values()) else 1
             self._sample = {
-                name: part[:kept].clone() for name, part in batch.items() if isinstance(part, Tensor | MixedImages)
+                name: part[:kept].clone() for name, part in batch.items() if isinstance(part, Tensor | Uneven)
             }
 
     def on_train_batch_end(

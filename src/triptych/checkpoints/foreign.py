@@ -15,7 +15,7 @@ from torch import Tensor
 from triptych.build import MODEL_PACKAGES, build
 from triptych.checkpoints.remap import Rule, check_keys, import_state
 from triptych.errors import UserError
-from triptych.features.preprocess import Preprocess
+from triptych.features.audio_preprocess import preprocess_from_dict
 from triptych.models.classifier import Classifier
 from triptych.models.contrastive import Contrastive
 
@@ -118,7 +118,7 @@ def fill(described: Described, state: Mapping[str, Tensor], source: Path) -> Cla
     own = import_state(described.rules, {key: state[key] for key in state if key not in described.unread})
     check_keys(own, model.state_dict(), str(source))
     model.load_state_dict(own)
-    model.preprocess = Preprocess.from_dict(described.preprocess)
+    model.preprocess = preprocess_from_dict(described.preprocess)
     model.config = {"model": described.model, "preprocess": described.preprocess}
     return model.eval()
 

@@ -13,7 +13,7 @@ from triptych.checkpoints.formats import FORMATS, recognised
 from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
 from triptych.checkpoints.resize import resized
 from triptych.errors import UserError
-from triptych.features.preprocess import Preprocess
+from triptych.features.audio_preprocess import preprocess_from_dict
 from triptych.nn.lora import fold_adapters
 from triptych.nn.patch import Size
 
@@ -129,7 +129,7 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
     model.config = config
     if "preprocess" in config:
         try:
-            model.preprocess = Preprocess.from_dict(config["preprocess"])
+            model.preprocess = preprocess_from_dict(config["preprocess"])
         except (TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"the preprocess in the config.json of {folder} is not one of this version: {error}"

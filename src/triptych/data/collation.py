@@ -1,4 +1,4 @@
-"""How the images of a step become one tensor, and that tensor a batch."""
+"""How the samples of a step become one tensor, and that tensor a batch."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,44 +9,51 @@ from torch import Tensor
 from triptych.data.collate import Join, collate
 from triptych.features.mixed_images import MixedImages
 from triptych.features.native_size import NativeSize
+from triptych.features.uneven import Uneven
 
-Sizes = tuple[tuple[int, int], ...]
+Sizes = tuple[tuple[int, ...], ...]
+
+_AGREE = "the source's channels, the transform's image_size, and data.image_size, data.mean and data.std must agree"
 
 
 @runtime_checkable
 class Collation(Join, Protocol):
-    """What a loader must know of its images.
+    """What a loader must know of its samples.
 
     Attributes:
-        channels: of every image.
-        largest: bytes of the largest image.
-        expected: the shape that an image must have, for messages.
+        modality: what they are, the key of a batch.
+        channels: of every sample.
+        largest: bytes of a sample, of the largest where there is one.
+        expected: the shape that a sample must have and what decides it, for messages.
     """
 
+    modality: str
     channels: int
     largest: int
     expected: str
 
-    def fits(self, image: Tensor) -> bool:
-        """Whether a transformed image can be in a batch."""
+    def fits(self, sample: Tensor) -> bool:
+        """Whether a transformed sample can be in a batch."""
         ...
 
-    def batch(self, joined: Tensor, sizes: Sizes) -> Tensor | MixedImages:
-        """What training gets: the tensor with the images' heights and widths."""
+    def batch(self, joined: Tensor, sizes: Sizes) -> Tensor | Uneven:
+        """What training gets: the tensor with the extents of each sample beyond its first axis."""
         ...
 
 
 class Stacked:
     """Images of one shape `(channels, height, width)`, stacked."""
 
+    modality = "image"
+
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self._shape = shape
         self.channels = shape[0]
         self.largest = shape[0] * shape[1] * shape[2]
-        self.expected = str(shape)
+        self.expected = f"{shape} (channels, height, width) is expected: {_AGREE}"
 
-    def fits(self, image: Tensor) -> bool:
-        return tuple(image.shape) == self._shape
+    def fits(self, sample: Tensor) -> bool:
+        return tuple(sample.shape) == self._shape
 
     def shape(self, images: Sequence[Tensor]) -> tuple[int, ...]:
         return (len(images), *self._shape)
@@ -61,20 +68,23 @@ class Stacked:
 class EndToEnd:
     """Images of their own sizes in whole patches, end to end: see `MixedImages`."""
 
+    modality = "image"
+
     def __init__(self, channels: int, native: NativeSize) -> None:
         rows, columns = native.patch_size
         self._native = native
         self.channels = channels
         self.largest = channels * native.max_tokens * rows * columns
         self.expected = (
-            f"({channels}, multiple of {rows}, multiple of {columns}), of at most {native.max_tokens} patches"
+            f"({channels}, multiple of {rows}, multiple of {columns}), of at most {native.max_tokens} patches, is "
+            f"expected: {_AGREE}"
         )
 
-    def fits(self, image: Tensor) -> bool:
-        channels, height, width = image.shape
+    def fits(self, sample: Tensor) -> bool:
+        channels, height, width = sample.shape
         rows, columns = self._native.patch_size
         whole = height > 0 and width > 0 and not height % rows and not width % columns
-        return channels == self.channels and whole and image.numel() <= self.largest
+        return channels == self.channels and whole and sample.numel() <= self.largest
 
     def shape(self, images: Sequence[Tensor]) -> tuple[int, ...]:
         return self.channels, sum(image.shape[1] * image.shape[2] for image in images)
@@ -84,7 +94,7 @@ class EndToEnd:
         return torch.cat([image.flatten(1) for image in images], dim=1, out=out)
 
     def batch(self, joined: Tensor, sizes: Sizes) -> MixedImages:
-        return MixedImages(joined, sizes, self._native)
+        return MixedImages(joined, [(height, width) for height, width in sizes], self._native)
 
 
 def collation(channels: int, size: tuple[int, int] | NativeSize) -> Collation:

@@ -19,7 +19,7 @@ from triptych.errors import UserError
 log = logging.getLogger("triptych.data")
 
 Batch = dict[str, Any]
-"""Tensors, and `MixedImages` where images have their own sizes."""
+"""Tensors, and `Uneven` where samples have their own sizes."""
 
 FEW_SAMPLES = 1000
 """A share of bad samples is taken over at least this many (or the whole data set), lest the first one stop a run."""
@@ -69,7 +69,8 @@ class BadSamples:
 
 
 class StepLoader:
-    """Iterable of batches `{"image", "label", "index"}`, one a step; one iteration is one epoch, or the rest of one.
+    """Iterable of batches `{"image" or "audio", "label", "index"}`, one a step; one iteration is one epoch, or the rest
+    of one.
 
     With `stop_step` set, one iteration is the rest of the whole run instead, up to that step, across epochs without a
     pause between them.
@@ -180,7 +181,7 @@ class StepLoader:
                 raise UserError(f"none of the {len(self.source)} samples can be read; the log names them")
             return None
         batch: Batch = {
-            "image": self.collation.batch(images, fetched.sizes),
+            self.collation.modality: self.collation.batch(images, fetched.sizes),
             "label": torch.from_numpy(fetched.labels),
             "index": torch.from_numpy(fetched.indices),
         }

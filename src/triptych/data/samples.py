@@ -1,5 +1,6 @@
 """One step's samples, read, augmented and stacked: the work of a loader worker."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -38,7 +39,7 @@ class Fetched(NamedTuple):
         indices: int64 `(batch,)`.
         images: a buffer's slot that holds them, or, where none was free, the images themselves.
         shape: of the tensor that holds the images.
-        sizes: heights and widths of the images.
+        sizes: extents of the images beyond their channels.
         failures: samples that could not be read.
         seen: samples tried.
         error: a user's mistake that ends the run, as its message.
@@ -134,22 +135,21 @@ class StepSamples(Dataset[Fetched]):
         image = self.transform(image)
         if not self.collation.fits(image):
             raise UserError(
-                f"{self.source.name(index)} is {tuple(image.shape)} (channels, height, width) after its transform, and "
-                f"{self.collation.expected} is expected: the source's channels, the transform's image_size, and "
-                "data.image_size, data.mean and data.std must agree"
+                f"{self.source.name(index)} is {tuple(image.shape)} after its transform, and {self.collation.expected}"
             )
         return image, label
 
     def _joined(self, images: list[Tensor], labels: list[Label], indices: list[int]) -> Fetched:
         shape = self.collation.shape(images)
         worker = get_worker_info()
-        slot = self.ring.take(worker.id if worker is not None else 0) if self.ring is not None and images else None
+        fits = self.ring is not None and math.prod(shape) <= self.ring.size
+        slot = self.ring.take(worker.id if worker is not None else 0) if self.ring and fits and images else None
         if self.ring is not None and slot is not None:
             self.ring.fill(slot, images, self.collation)
             joined = slot
         else:
             joined = self.collation.join(images) if images else torch.empty(shape, dtype=torch.uint8)
-        sizes = tuple((image.shape[1], image.shape[2]) for image in images)
+        sizes = tuple(tuple(image.shape[1:]) for image in images)
         return Fetched(_labels(labels), np.array(indices, dtype=np.int64), joined, shape, sizes)
 
 

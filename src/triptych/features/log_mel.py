@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -37,6 +37,7 @@ class LogMel:
     Raises UserError for a setting out of its range.
     """
 
+    modality: ClassVar[str] = "audio"
     frames: Frames
     bank: MelBank
     log: Log

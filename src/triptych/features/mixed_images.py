@@ -8,11 +8,12 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from triptych.features.native_size import NativeSize
+from triptych.features.uneven import Uneven
 
 Sizes = tuple[tuple[int, int], ...]
 
 
-class MixedImages(Sequence[Tensor]):
+class MixedImages(Uneven):
     """Images ``(channels, height, width)`` of differing sizes in one tensor, so that a batch is one transfer.
 
     ``pixels`` has the channels first and then the pixels of all images end to end, row by row: an image is a view of
@@ -81,6 +82,10 @@ class MixedImages(Sequence[Tensor]):
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "MixedImages":
         """The batch on a device."""
         return MixedImages(self.pixels.to(device, non_blocking=non_blocking), self.sizes, self.native)
+
+    def type_as(self, dtype: torch.dtype) -> "MixedImages":
+        """The same images as numbers of another type."""
+        return MixedImages(self.pixels.to(dtype), self.sizes, self.native)
 
     def pin_memory(self) -> "MixedImages":
         """The batch in memory that a GPU copies from by itself."""

@@ -1,6 +1,6 @@
 """A batch of samples that each have their own length."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Self, overload
 
@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from triptych.features.uneven import Uneven
 
-class Ragged(Sequence[Tensor], ABC):
+
+class Ragged(Uneven):
     """Samples ``(length, ...)`` of differing lengths end to end in one tensor ``rows``, so that a batch is one
     transfer: a sample is a view of it, and so is a run of neighbours.
 
@@ -32,14 +34,6 @@ class Ragged(Sequence[Tensor], ABC):
     @abstractmethod
     def _like(self, rows: Tensor, lengths: Sequence[int]) -> Self:
         """A batch of other samples of the same kind."""
-
-    @abstractmethod
-    def blank(self) -> Self:
-        """One sample without content."""
-
-    @abstractmethod
-    def cuts(self, most: int | None = None) -> list[slice]:
-        """Runs of neighbours, each of at most ``most`` samples: the micro-batches. A sample is never cut."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -72,6 +66,10 @@ class Ragged(Sequence[Tensor], ABC):
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The batch on a device."""
         return self._like(self.rows.to(device, non_blocking=non_blocking), self.lengths)
+
+    def type_as(self, dtype: torch.dtype) -> Self:
+        """The same samples as numbers of another type."""
+        return self._like(self.rows.to(dtype), self.lengths)
 
     def pin_memory(self) -> Self:
         """The batch in memory that a GPU copies from by itself."""

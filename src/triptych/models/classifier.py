@@ -7,17 +7,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from triptych.features.audio_preprocess import AudioPreprocess
+from triptych.features.mel_presets import ast
 from triptych.features.preprocess import Preprocess
+from triptych.features.spectrograms import Spectrograms
 from triptych.nn.init import initialise_head
 from triptych.nn.linear import Linear
+from triptych.towers.audio import AudioTower, Lengths
 from triptych.towers.timm import TimmTower
 from triptych.towers.vision import VisionTower
 
+Inputs = (
+    Float[Tensor, "batch channels height width"]
+    | Float[Tensor, "batch frames mel_bins"]
+    | Sequence[Float[Tensor, "channels _ _"]]
+    | Spectrograms
+)
+
 
 class Classifier(nn.Module):
-    """Images to class logits. ``preprocess`` says what the tower wants of its images, and travels with the weights;
-    ``config`` is the plain description that it was built from, where there is one. ``head(width, num_classes)`` makes
-    the head, a linear map where it is None; with ``num_classes=0`` there is none, and logits are the embeddings.
+    """Images or spectrograms to class logits. ``preprocess`` says what the tower wants of its input, and travels with
+    the weights; ``config`` is the plain description that it was built from, where there is one. ``head(width,
+    num_classes)`` makes the head, a linear map where it is None; with ``num_classes=0`` there is none, and logits are
+    the embeddings.
     """
 
     config: dict[str, Any] | None = None
@@ -27,29 +39,27 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        tower: VisionTower | TimmTower,
+        tower: VisionTower | TimmTower | AudioTower,
         num_classes: int,
-        preprocess: Preprocess | None = None,
+        preprocess: Preprocess | AudioPreprocess | None = None,
         head: Callable[[int, int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.make_head = head or Linear
         # Whoever reaches into a tower knows which of the two it is.
         self.tower: Any = tower
-        self.preprocess = preprocess or _default_preprocess(tower)
+        self.preprocess: Any = preprocess or _default_preprocess(tower)
         self.reset_head(num_classes)
 
-    def forward(
-        self, images: Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
-    ) -> Float[Tensor, "samples classes"]:
-        """Logits. A sequence of images of differing sizes runs packed."""
-        return self.head(self.embed(images))
+    def forward(self, inputs: Inputs, lengths: Lengths = None) -> Float[Tensor, "samples classes"]:
+        """Logits of images, of which a sequence of differing sizes runs packed, or of spectrograms ``(batch, frames,
+        mel_bins)`` with the real frames of each as ``lengths``.
+        """
+        return self.head(self.embed(inputs, lengths))
 
-    def embed(
-        self, images: Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
-    ) -> Float[Tensor, "samples dim"]:
+    def embed(self, inputs: Inputs, lengths: Lengths = None) -> Float[Tensor, "samples dim"]:
         """The pooled embeddings that the head reads."""
-        return self.tower(images).pooled
+        return self.tower(*((inputs,) if lengths is None else (inputs, lengths))).pooled
 
     def reset_head(self, num_classes: int) -> None:
         """A fresh head for ``num_classes`` classes, on the tower's device; 0 takes it away. Raises ValueError below
@@ -69,6 +79,8 @@ class Classifier(nn.Module):
                 initialise_head(linear)
 
 
-def _default_preprocess(tower: VisionTower | TimmTower) -> Preprocess:
+def _default_preprocess(tower: VisionTower | TimmTower | AudioTower) -> Preprocess | AudioPreprocess:
+    if isinstance(tower, AudioTower):
+        return AudioPreprocess(ast(mel_bins=tower.mel_bins))
     halves = (0.5,) * tower.channels
     return Preprocess(tower.image_size, halves, halves)

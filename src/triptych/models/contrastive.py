@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.errors import UserError
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
 from triptych.features.tokenizer import Tokenizer
 from triptych.nn.init import initialise_projection
@@ -44,7 +45,7 @@ class Contrastive(nn.Module):
         logit_bias_init: float | None = None,
         locked: Sequence[str] = (),
         tokenizer: Tokenizer | None = None,
-        preprocess: Preprocess | None = None,
+        preprocess: Preprocess | AudioPreprocess | None = None,
     ) -> None:
         super().__init__()
         given = dict(projections or {})
@@ -60,7 +61,7 @@ class Contrastive(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale_init)))
         self.logit_bias = None if logit_bias_init is None else nn.Parameter(torch.tensor(float(logit_bias_init)))
         self.tokenizer = tokenizer
-        self.preprocess = preprocess or _default_preprocess(towers.get("image"))
+        self.preprocess: Any = preprocess or _default_preprocess(towers.get("image"))
         self._locked: set[str] = set()
         for name in locked:
             self.lock(name)

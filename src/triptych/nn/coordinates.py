@@ -45,6 +45,15 @@ def unit_centred(grid: Grid, built: Grid, device: torch.device, width_first: boo
     return _mesh([2 * math.pi * (2 * ((_count(now, device) + 0.5) / now) - 1) for now in grid], width_first)
 
 
+def running_time(grid: Grid, built: Grid, device: torch.device) -> Coordinates:
+    """For spectrograms, bands by moments: moments count 0, 1, 2, ... whatever the length of a clip, and bands are
+    stretched as by `centre_aligned`.
+    """
+    check_axes(grid, built)
+    (bands, moments), (built_bands, _) = grid, built
+    return _mesh([(_count(bands, device) + 0.5) * (built_bands / bands) - 0.5, _count(moments, device)], False)
+
+
 def check_axes(grid: Grid, built: Grid) -> None:
     """Raises ValueError where the grids have differing numbers of axes."""
     if len(grid) != len(built):

@@ -73,10 +73,46 @@ class PatchDropout(nn.Module):
             raise ValueError(f"patch_dropout is {rate}; it must be at least 0 and below 1.")
         self.rate = rate
 
-    def forward(self, patches: Float[Tensor, "batch patches features"]) -> Int[Tensor, "batch kept"] | None:
-        """Indices of the patches to keep, drawn on the device; None keeps all."""
+    def forward(
+        self, patches: Float[Tensor, "batch patches features"], grid: tuple[int, int]
+    ) -> Int[Tensor, "batch kept"] | None:
+        """Indices of the patches to keep, drawn on the device; None keeps all. Patches lie row by row on ``grid``."""
         if not self.training or self.rate == 0:
             return None
         batch, count = patches.shape[:2]
-        kept = max(1, round(count * (1 - self.rate)))
-        return torch.rand(batch, count, device=patches.device).argsort(1)[:, :kept]
+        return _some(batch, count, self.rate, patches.device)
+
+
+class Patchout(PatchDropout):
+    """In training, leaves out whole columns (moments) and whole rows (bands of frequency) of a spectrogram's patches,
+    and of those that are left a share at random (Koutini et al., 2021, "PaSST", structured and unstructured).
+
+    ``time`` and ``frequency`` are the shares of columns and rows left out, ``rate`` that of the patches left; at least
+    one of each stays. Each clip draws its own. Raises ValueError unless all are at least 0 and below 1.
+    """
+
+    def __init__(self, time: float = 0.0, frequency: float = 0.0, rate: float = 0.0) -> None:
+        super().__init__(rate)
+        for name, share in (("time", time), ("frequency", frequency)):
+            if not 0 <= share < 1:
+                raise ValueError(f"patchout.{name} is {share}; it must be at least 0 and below 1.")
+        self.time, self.frequency = time, frequency
+
+    def forward(
+        self, patches: Float[Tensor, "batch patches features"], grid: tuple[int, int]
+    ) -> Int[Tensor, "batch kept"] | None:
+        """Indices of the patches to keep, drawn on the device; None keeps all."""
+        if not self.training or not (self.time or self.frequency):
+            return super().forward(patches, grid)
+        batch, device = len(patches), patches.device
+        rows, columns = (
+            _some(batch, count, share, device) for count, share in zip(grid, (self.frequency, self.time), strict=True)
+        )
+        left = (rows[:, :, None] * grid[1] + columns[:, None, :]).flatten(1)
+        return left.gather(1, _some(batch, left.shape[1], self.rate, device)) if self.rate else left
+
+
+def _some(batch: int, count: int, rate: float, device: torch.device) -> Int[Tensor, "batch kept"]:
+    """For each of ``batch``, a share ``1 - rate`` of the numbers below ``count``, at least one."""
+    kept = max(1, round(count * (1 - rate)))
+    return torch.rand(batch, count, device=device).argsort(1)[:, :kept]

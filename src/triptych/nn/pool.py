@@ -106,6 +106,22 @@ class DistilledPool(Pool):
         return torch.cat([prefix_token(x, layout, 0), prefix_token(x, layout, 1)], dim=-1)
 
 
+class PrefixMeanPool(Pool):
+    """The mean of the class token and the distillation token, the tower's first register (Gong et al., 2021, "AST").
+    The norm comes before.
+    """
+
+    class_token = True
+    norm_after = False
+    registers = 1
+
+    def __init__(self, dim: int, norm: Norm) -> None:
+        super().__init__()
+
+    def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "samples dim"]:
+        return (prefix_token(x, layout, 0) + prefix_token(x, layout, 1)) / 2
+
+
 class LastTokenPool(Pool):
     """The last real token of each sequence: the end token of CLIP's captions (Radford et al., 2021), and the last place
     where padding is read as SigLIP reads it.

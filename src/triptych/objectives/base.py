@@ -17,12 +17,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
-from triptych.features.mixed_images import MixedImages
+from triptych.features.uneven import Uneven
 from triptych.objectives.guard import FiniteGuard
 from triptych.objectives.steps import planned_steps
 
 Batch = dict[str, Any]
-"""Tensors with a first axis of samples, and `MixedImages` where images have their own sizes."""
+"""Tensors with a first axis of samples, and `Uneven` where samples have their own sizes."""
 
 # What a resume takes from the configuration and not from the checkpoint; the schedule does so for the rates.
 SETTINGS = ("weight_decay", "betas", "eps", "momentum", "nesterov", "ns_steps")
@@ -34,9 +34,9 @@ class Objective(LightningModule, ABC):
     A subclass says what the loss of some samples is (`loss`), may change the whole batch first (`prepare`), and
     validates. The base makes one optimizer step of each batch, so that `trainer.global_step` counts batches, and
 
-    - splits the batch into micro-batches of at most `micro_batch_size` samples (and, where images have their own sizes,
-      of no more tokens than `NativeSize.max_batch_tokens`), each weighted by its share of the samples of all ranks:
-      the gradients are those of the whole batch up to float rounding, whatever the split;
+    - splits the batch into micro-batches of at most `micro_batch_size` samples (and, where these have their own sizes,
+      of no more than `Uneven.cuts` says), each weighted by its share of the samples of all ranks: the gradients are
+      those of the whole batch up to float rounding, whatever the split;
     - clips the gradients to a global norm of `clip`, after unscaling them where float16 needs a scaled loss;
     - stops with a TrainingFault by a loss or gradient norm that is not finite (see `FiniteGuard`);
     - steps the schedule, and logs `train/loss`, `lr` (of the fastest group) and `grad_norm` (before clipping) every
@@ -165,7 +165,7 @@ class Objective(LightningModule, ABC):
     def blank(self, batch: Batch) -> Batch:
         """One sample of zeros, shaped like those of an empty batch."""
         return {
-            key: value.blank() if isinstance(value, MixedImages) else value.new_zeros(1, *value.shape[1:])
+            key: value.blank() if isinstance(value, Uneven) else value.new_zeros(1, *value.shape[1:])
             for key, value in batch.items()
         }
 
@@ -199,9 +199,9 @@ class Objective(LightningModule, ABC):
 
 
 def split(batch: Batch, size: int) -> Iterator[Batch]:
-    """Consecutive micro-batches of at most `size` samples, and of no more tokens than images of their own sizes say."""
+    """Consecutive micro-batches of at most `size` samples, and as samples of their own sizes say."""
     count = len(next(iter(batch.values())))
-    mixed = next((value for value in batch.values() if isinstance(value, MixedImages)), None)
-    runs = [slice(start, start + size) for start in range(0, count, size)] if mixed is None else mixed.cuts(size)
+    uneven = next((value for value in batch.values() if isinstance(value, Uneven)), None)
+    runs = [slice(start, start + size) for start in range(0, count, size)] if uneven is None else uneven.cuts(size)
     for run in runs:
         yield {key: value[run] for key, value in batch.items()}

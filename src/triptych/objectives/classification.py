@@ -1,4 +1,4 @@
-"""Classification of images: single label, several labels, or soft targets."""
+"""Classification of images or sounds: single label, several labels, or soft targets."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,12 +10,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
-from triptych.features.mixed_images import MixedImages
+from triptych.features.front_end import FrontEnd, as_type
+from triptych.features.uneven import Uneven
 from triptych.losses import softmax_cross_entropy
 from triptych.objectives.base import Batch, Objective
 from triptych.objectives.metrics import ClassificationMetrics, MultiLabelMetrics, SingleLabelMetrics
-from triptych.objectives.mixing import BatchMix
-from triptych.objectives.pixels import Pixels
+from triptych.objectives.mixing import Mask, Mix
 from triptych.objectives.predictions import Predictions
 from triptych.objectives.validation import check_loaders, checked_names
 
@@ -23,12 +23,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class ClassificationObjective(Objective):
-    """Trains `model(images) -> logits` on batches of `image` (uint8), `label` and `index`.
+    """Trains `model(input) -> logits` on batches of `image` (uint8) or `audio`, `label` and `index`; `front_end` makes
+    the input of what the loader brings, on the device.
 
     A label is a class number, or a row of floats per sample: several labels with `multi_label`, class probabilities
-    without. `loss(logits, labels)` is a mean over samples and takes both kinds (see `triptych.losses`). `mean` and
-    `std` are per channel, in units of the full range 0..1; images are normalised on the device. `mix` changes
-    training batches only.
+    without. `loss(logits, labels)` is a mean over samples and takes both kinds (see `triptych.losses`). `mix` and
+    `mask` change training batches only.
 
     Each validation set logs `loss` and its metrics (`SingleLabelMetrics`, `MultiLabelMetrics`): the first as
     `val/...`, the others under their name in `validation_names`. After a validation, `predictions[name]` holds what
@@ -42,17 +42,17 @@ class ClassificationObjective(Objective):
         optimizer: Callable[[nn.Module], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
         num_classes: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        front_end: FrontEnd,
         loss: Loss = softmax_cross_entropy,
-        mix: BatchMix | None = None,
+        mix: Mix | None = None,
+        mask: Mask | None = None,
         multi_label: bool = False,
         clip: float | None = None,
         micro_batch_size: int | None = None,
         validation_names: Sequence[str] = ("val",),
     ) -> None:
         super().__init__(model, optimizer, schedule, clip, micro_batch_size)
-        self._pixels = Pixels(mean, std)
+        self.front_end = front_end
         self.validation_names = checked_names(validation_names)
         function = loss.func if isinstance(loss, partial) else loss
         if multi_label and function is softmax_cross_entropy:
@@ -65,7 +65,7 @@ class ClassificationObjective(Objective):
         self.num_classes = num_classes
         self.multi_label = multi_label
         self.compute_loss = loss
-        self.mix = mix
+        self.mix, self.mask = mix, mask
         kind = MultiLabelMetrics if multi_label else SingleLabelMetrics
         self.metrics = nn.ModuleList(kind(num_classes) for _ in self.validation_names)
         self.monitor = f"val/{kind.monitor}"
@@ -77,24 +77,27 @@ class ClassificationObjective(Objective):
         self.predictions: dict[str, Predictions] = {}
         self.confusion: dict[str, Tensor] = {}
 
-    def normalise(self, images: Any) -> Any:
-        """Images `(batch, channels, height, width)`, uint8, or `MixedImages` to those of about zero mean and unit
-        variance, on the device of the input, in the type of the weights.
-        """
-        if isinstance(images, MixedImages):
-            return images.map(self.normalise)
-        return self._pixels(images).to(self.dtype)
+    def normalise(self, raw: Any) -> Any:
+        """What the model takes, of what the loader brings: in the type of the weights, on the device of the input."""
+        return as_type(self.front_end(raw), self.dtype)
+
+    def raw(self, batch: Batch) -> Any:
+        """What the loader brought, beside labels and indices."""
+        return batch[self.front_end.modality]
 
     def prepare(self, batch: Batch) -> Batch:
-        """Mixes the batch before it is split, so that micro-batches change nothing."""
-        if self.mix is None:
+        """Mixes and masks the batch before it is split, so that micro-batches change nothing."""
+        if self.mix is None and self.mask is None:
             return batch
-        if isinstance(batch["image"], MixedImages):
-            raise UserError("objective.mix mixes images of one size, and these have their own: take mix=null")
-        images, labels = self.mix(
-            self.normalise(batch["image"]), batch["label"], self.num_classes, self.trainer.global_step
-        )
-        return {"mixed": images, "label": labels}
+        raw, labels, step = self.raw(batch), batch["label"], self.trainer.global_step
+        if self.mix is not None and self.mix.of_raw:
+            raw, labels = self.mix(raw, labels, self.num_classes, step)
+        made = self.normalise(raw)
+        if self.mix is not None and not self.mix.of_raw:
+            if isinstance(made, Uneven):
+                raise UserError("objective.mix mixes images of one size, and these have their own: take mix=null")
+            made, labels = self.mix(made, labels, self.num_classes, step)
+        return {"prepared": made if self.mask is None else self.mask(made, step), "label": labels}
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss of the samples of a micro-batch."""
@@ -102,7 +105,7 @@ class ClassificationObjective(Objective):
 
     def logits(self, batch: Batch, source: str) -> Tensor:
         """What the model says of the samples of a (micro-)batch; `source` is "train" or the validation set's name."""
-        return self.model(batch["mixed"] if "mixed" in batch else self.normalise(batch["image"]))
+        return self.model(batch["prepared"] if "prepared" in batch else self.normalise(self.raw(batch)))
 
     def on_validation_epoch_start(self) -> None:
         """Starts all counts afresh."""

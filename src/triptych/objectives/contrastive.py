@@ -13,13 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
-from triptych.features.mixed_images import MixedImages
+from triptych.features.front_end import FrontEnd, as_type
 from triptych.losses import softmax_contrastive, softmax_cross_entropy
 from triptych.losses.contrastive import PairLoss
 from triptych.objectives.base import Batch, Objective, split
 from triptych.objectives.gradient_cache import cached_backward
 from triptych.objectives.metrics import SingleLabelMetrics
-from triptych.objectives.pixels import Pixels
 from triptych.objectives.predictions import Predictions
 from triptych.objectives.retrieval import RetrievalMetrics
 from triptych.objectives.validation import check_loaders, checked_names
@@ -42,7 +41,8 @@ class Prompts(NamedTuple):
 
 class ContrastiveObjective(Objective):
     """Trains a model with two or more towers on batches that have, for each of `model.towers`, its input: `image`
-    (uint8, normalised here by `mean` and `std`), `text` (token ids), ...; beside it, where the tower takes one,
+    (uint8) and `audio` (waveforms), of which its one of the `front_ends` makes what the tower takes, `text` (token
+    ids), ...; beside it, where the tower takes one,
     `text_length` and so on; and, if samples can share a caption or a concept, `id` (integers): samples with the same
     id are positives of each other.
 
@@ -51,8 +51,8 @@ class ContrastiveObjective(Objective):
     of the whole batch. After each step the model clamps its scale; `logit_scale` is logged as the factor that it is.
 
     A validation set of pairs logs `RetrievalMetrics` and its loss in batches as they come. A set in `prompts` (by its
-    name) has `image` and a class as `label`, or as `id`, and is classified by the nearest class: embeddings of a
-    class's prompts, averaged; it logs `SingleLabelMetrics`, and keeps `predictions` and `confusion` as
+    name) has `image` or `audio` and a class as `label`, or as `id`, and is classified by the nearest class: embeddings
+    of a class's prompts, averaged; it logs `SingleLabelMetrics`, and keeps `predictions` and `confusion` as
     `ClassificationObjective` does.
     """
 
@@ -63,8 +63,7 @@ class ContrastiveObjective(Objective):
         model: nn.Module,
         optimizer: Callable[[nn.Module], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
-        mean: Sequence[float],
-        std: Sequence[float],
+        front_ends: Sequence[FrontEnd],
         loss: PairLoss = softmax_contrastive,
         exchange: Exchange | None = None,
         prompts: Mapping[str, Prompts] | None = None,
@@ -82,6 +81,8 @@ class ContrastiveObjective(Objective):
         self.exchange.check(loss)
         self.compute_loss = loss
         self.modalities = list(self.pair.towers)
+        # What prompts classify: the first that is no text.
+        self._classified = next((each for each in self.modalities if each != "text"), self.modalities[0])
         # Settings out of range are refused now, not at the first step.
         one = torch.zeros(1, 1)
         loss(one, one, torch.zeros(1).long(), torch.zeros(1).long(), torch.zeros(()), torch.zeros(()))
@@ -100,7 +101,7 @@ class ContrastiveObjective(Objective):
         self.predictions: dict[str, Predictions] = {}
         self.confusion: dict[str, Tensor] = {}
         self._classes: dict[str, Tensor] = {}
-        self._pixels = Pixels(mean, std)
+        self.front_ends = {front_end.modality: front_end for front_end in front_ends}
 
     def features(self, batch: Batch) -> list[Float[Tensor, "batch dim"]]:
         """The unit embeddings of a batch in each modality; of none, without a sample, but with a gradient of 0."""
@@ -148,7 +149,7 @@ class ContrastiveObjective(Objective):
                 ids = metrics.samples + torch.tensor(shards.own, device=loss.device)
             metrics.update(features, ids, loss, shards.total)
         elif len(labels := batch["label"] if "label" in batch else batch["id"]):
-            logits = self.pair.logit_scale.exp() * self._embed("image", batch).float() @ self._classes[name].T
+            logits = self.pair.logit_scale.exp() * self._embed(self._classified, batch).float() @ self._classes[name].T
             metrics.update(logits, labels, softmax_cross_entropy(logits, labels))
             self.predictions[name].add(logits, labels, batch["index"])
 
@@ -188,14 +189,11 @@ class ContrastiveObjective(Objective):
         return self.exchange(features, scale, bias, ids, self.compute_loss, shards)
 
     def _embed(self, modality: str, batch: Batch) -> Tensor:
-        given = self._normalise(batch["image"]) if modality == "image" else batch[modality]
+        given = batch[modality]
+        if modality in self.front_ends:
+            given = as_type(self.front_ends[modality](given), self.dtype)
         length = f"{modality}{_LENGTH}"
         return self.pair.embed(modality, given, *([batch[length]] if length in batch else []))
-
-    def _normalise(self, images: Any) -> Any:
-        if isinstance(images, MixedImages):
-            return images.map(self._normalise)
-        return self._pixels(images).to(self.dtype)
 
     def _embed_classes(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
         """Each prompt's embedding has unit length, their mean over the templates again (Radford et al. 2021)."""

@@ -4,17 +4,18 @@ Network").
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
+from triptych.features.front_end import FrontEnd
 from triptych.features.mixed_images import MixedImages
+from triptych.features.pixels import Pixels
 from triptych.losses import softmax_cross_entropy
 from triptych.objectives.base import Batch
 from triptych.objectives.classification import ClassificationObjective, Loss
-from triptych.objectives.mixing import BatchMix
+from triptych.objectives.mixing import Mix
 from triptych.objectives.teacher import Teacher
 
 
@@ -32,23 +33,20 @@ class DistillationObjective(ClassificationObjective):
         optimizer: Callable[[nn.Module], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
         num_classes: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        front_end: FrontEnd,
         teacher: Teacher,
         loss: Loss = softmax_cross_entropy,
-        mix: BatchMix | None = None,
+        mix: Mix | None = None,
         clip: float | None = None,
         micro_batch_size: int | None = None,
         validation_names: Sequence[str] = ("val",),
     ) -> None:
         super().__init__(
-            model, optimizer, schedule, num_classes, mean, std, loss, mix, False, clip, micro_batch_size,
+            model, optimizer, schedule, num_classes, front_end, loss, mix, None, False, clip, micro_batch_size,
             validation_names,
         )  # fmt: skip
         teacher.check(num_classes, None)
         self.teacher = teacher
-        self._spread = torch.tensor(list(std)).view(-1, 1, 1)
-        self._centre = torch.tensor(list(mean)).view(-1, 1, 1)
 
     def prepare(self, batch: Batch) -> Batch:
         """Adds what the teacher says of the whole batch, after mixing."""
@@ -57,9 +55,10 @@ class DistillationObjective(ClassificationObjective):
             raise UserError(
                 "a teacher looks at images of one size, and these have their own: take objective=classification"
             )
-        images = batch["mixed"] if "mixed" in batch else self.normalise(batch["image"])
-        pixels = torch.addcmul(self._centre.to(images.device), images.float(), self._spread.to(images.device))
-        return {**batch, "teacher": self.teacher.ask(pixels)}
+        if not isinstance(self.front_end, Pixels):
+            raise UserError("objective=distillation learns from images alone: take objective=classification")
+        images = batch["prepared"] if "prepared" in batch else self.normalise(self.raw(batch))
+        return {**batch, "teacher": self.teacher.ask(self.front_end.undo(images))}
 
     def loss(self, batch: Batch) -> Tensor:
         """The weighted mean of both losses."""

@@ -1,6 +1,7 @@
 """Mixup and cutmix (torchvision's) on a whole batch, drawn from nothing but the seed and the step."""
 
 import hashlib
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,24 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from triptych.errors import UserError
+
+
+@runtime_checkable
+class Mix(Protocol):
+    """Mixes the samples of a batch, and their targets likewise. `of_raw`: it takes what the loader brings, and not what
+    the front end made of it.
+    """
+
+    of_raw: bool
+
+    def __call__(self, inputs: Any, labels: Tensor, num_classes: int, step: int) -> tuple[Any, Tensor]: ...
+
+
+@runtime_checkable
+class Mask(Protocol):
+    """Hides parts of a batch that the front end made, by draws of nothing but the seed and the step."""
+
+    def __call__(self, inputs: Any, step: int) -> Any: ...
 
 
 class BatchMix(nn.Module):
@@ -22,6 +41,8 @@ class BatchMix(nn.Module):
     afterwards, so a draw depends on the step and not on what was drawn before, and a resumed run mixes as an unbroken
     one.
     """
+
+    of_raw = False
 
     def __init__(self, mixup: float = 0.0, cutmix: float = 0.0, probability: float = 1.0, seed: int = 0) -> None:
         super().__init__()

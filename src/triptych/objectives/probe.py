@@ -32,11 +32,11 @@ class ProbeObjective(ClassificationObjective):
         rows = [row for row, key in enumerate(keys) if key not in self._features]
         if rows:
             with torch.no_grad():
-                found = model.embed(self.normalise(batch["image"][rows])).cpu()
+                found = model.embed(self.normalise(self.raw(batch)[rows])).cpu()
             self._features.update(zip([keys[row] for row in rows], found, strict=True))
         features = torch.stack([self._features[key] for key in keys])
         self._features.pop((source, NO_SAMPLE), None)
-        return model.head(features.to(batch["image"].device))
+        return model.head(features.to(self.raw(batch).device))
 
     def blank(self, batch: Batch) -> Batch:
         """A sample whose features are not kept."""

@@ -1,0 +1,33 @@
+"""Learned positions of spectrograms, whose second axis is time: a shorter clip is a part, not a smaller picture."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from triptych.nn.coordinates import check_axes
+from triptych.nn.position import LearnedPosition, TokenGrid, resample_grid
+
+
+class LearnedTimePosition(LearnedPosition):
+    """One learned vector for each band and moment of a spectrogram (Gong et al., 2021, "AST").
+
+    A clip that is shorter than what the table was built for takes its first moments, or with ``centred`` those around
+    its middle, as AST does where it shortens a model for good; a longer one takes all of them, stretched. Bands are
+    stretched. Bilinear, in float32.
+    """
+
+    def __init__(self, tokens: TokenGrid, embed_prefix: bool = True, centred: bool = False) -> None:
+        super().__init__(tokens, embed_prefix, "bilinear", antialias=False)
+        self.centred = centred
+
+    def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
+        if grid == self.built_grid:
+            return self.places
+        check_axes(grid, self.built_grid)
+        (bands, moments), (_, wanted) = self.built_grid, grid
+        if wanted > moments:
+            return resample_grid(self.places, self.built_grid, grid, self.interpolation, self.antialias)
+        first = moments // 2 - wanted // 2 if self.centred else 0
+        cut = self.places.unflatten(0, self.built_grid)[:, first : first + wanted].flatten(0, 1)
+        same = grid[0] == bands
+        return cut if same else resample_grid(cut, (bands, wanted), grid, self.interpolation, self.antialias)
