@@ -23,7 +23,7 @@ from triptych.callbacks.recipe import Recipe
 from triptych.callbacks.signals import GracefulStop
 from triptych.callbacks.summary import RunSummary
 from triptych.checkpoints.io import FolderCheckpointIO
-from triptych.data.module import ImageData
+from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
 from triptych.heap import keep_freed_memory
 from triptych.kinds import check_teacher, kind_of
@@ -71,7 +71,7 @@ class Job:
         self.strategy: Full = build(settings["strategy"], self.allow) if settings.get("strategy") else Full()
         self.strategy.adjust(settings)
         seed_everything(settings["seed"], workers=False, verbose=False)
-        self.data: ImageData = build(settings["data"], self.allow)
+        self.data: LabelledData = build(settings["data"], self.allow)
         self._make_objective = build(settings["objective"], self.allow)
         self.kind = kind_of(self._make_objective)
         self.kind.fill(settings["model"], self.data, self.allow)

@@ -8,11 +8,14 @@ from typing import Any, cast
 from omegaconf import DictConfig
 from torch import nn
 
+from triptych.data.audio import AudioData
 from triptych.data.captioned import Captioned
+from triptych.data.labelled import LabelledData
 from triptych.data.module import ImageData
 from triptych.data.pairs import PairsData
 from triptych.data.source import Source
 from triptych.errors import UserError
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.native_size import NativeSize
 from triptych.features.preprocess import Preprocess
 from triptych.models.zero_shot import filled
@@ -26,7 +29,7 @@ from triptych.tokens import fill_vocabulary
 Settings = dict[str, Any]
 
 # Which parts belong together, by the last word of their `_target_`; what somebody wrote themselves is not looked at.
-_CLASSIFIES = {"model": {"Classifier"}, "data": {"ImageData"},
+_CLASSIFIES = {"model": {"Classifier"}, "data": {"ImageData", "AudioData"},
                "objective": {"ClassificationObjective", "DistillationObjective"}}  # fmt: skip
 _CONTRASTS = {"model": {"Contrastive"}, "data": {"PairsData"}, "objective": {"ContrastiveObjective"}}
 _CHOOSE = {
@@ -51,6 +54,7 @@ def check_kinds(config: DictConfig) -> None:
         ways = " or ".join(f"{' '.join(words[first:])} for {kind}" for kind, words in _CHOOSE.items())
         raise UserError(f"these parts do not go together: {told}. Choose all of one kind, such as {ways}")
     _check_bias(config)
+    _check_medium(config)
 
 
 def has_captions(config: DictConfig) -> bool:
@@ -60,6 +64,22 @@ def has_captions(config: DictConfig) -> bool:
 
 def _name(part: Any) -> str:
     return str((part or {}).get("_target_")).rpartition(".")[2]
+
+
+def _check_medium(config: DictConfig) -> None:
+    """Raises UserError for sounds and a tower that reads images, and the other way round."""
+    tower, sounds = (config.model or {}).get("tower"), _name(config.data) == "AudioData"
+    if tower is None or _name(tower) not in ("VisionTower", "TimmTower", "AudioTower"):
+        return
+    listens = _name(tower) == "AudioTower"
+    if listens != sounds:
+        said = (
+            ("sounds", "reads images", "model=ast_nano") if sounds else ("images", "reads sounds", "data=audio_folder")
+        )
+        raise UserError(
+            f"these parts do not go together: data are {said[0]}, and the model {said[1]}. Choose all of one kind, "
+            f"such as {said[2]}"
+        )
 
 
 def _check_bias(config: DictConfig) -> None:
@@ -97,7 +117,7 @@ class Kind(ABC):
     """What a run does with its data, its model and its objective."""
 
     @abstractmethod
-    def fill(self, model: Settings, data: ImageData, allow: tuple[str, ...]) -> None:
+    def fill(self, model: Settings, data: LabelledData, allow: tuple[str, ...]) -> None:
         """Fills in what the model's configuration leaves to the data, before they are set up."""
 
     @abstractmethod
@@ -105,15 +125,18 @@ class Kind(ABC):
         """The tower that reads the images."""
 
     @abstractmethod
-    def arguments(self, data: ImageData, objective: Settings) -> Settings:
+    def arguments(self, data: LabelledData, objective: Settings) -> Settings:
         """What the objective needs beside what every one does."""
 
     @abstractmethod
-    def recipe(self, data: ImageData) -> Settings:
+    def recipe(self, data: LabelledData) -> Settings:
         """What a checkpoint says beside the model and its preprocessing."""
 
-    def preprocess(self, model: nn.Module, data: ImageData, settings: Settings) -> Preprocess:
-        """What the model wants of its images from now on."""
+    def preprocess(self, model: nn.Module, data: LabelledData, settings: Settings) -> Preprocess | AudioPreprocess:
+        """What the model wants of its input from now on."""
+        if isinstance(data, AudioData):
+            return data.preprocess
+        assert isinstance(data, ImageData)
         size, native = data.image_size, None
         evaluate = settings["data"]["evaluate"]
         if isinstance(size, NativeSize):
@@ -129,8 +152,14 @@ class Kind(ABC):
 class Classifying(Kind):
     """Labels: the model has a head of as many classes as the data."""
 
-    def fill(self, model: Settings, data: ImageData, allow: tuple[str, ...]) -> None:
-        """Classes and channels."""
+    def fill(self, model: Settings, data: LabelledData, allow: tuple[str, ...]) -> None:
+        """Classes and channels; the bands of sounds must be those that the tower reads."""
+        if isinstance(data, AudioData) and model["tower"].get("mel_bins") != data.front_end.mel_bins:
+            raise UserError(
+                f"the front end gives {data.front_end.mel_bins} bands, and model.tower.mel_bins is "
+                f"{model['tower'].get('mel_bins')}: set it to {data.front_end.mel_bins}, or choose another "
+                "data.front_end (its mel_bins, where it has that setting)"
+            )
         _fill(model, "num_classes", len(data.classes), "classes")
         _fill(takes_channels(model), "channels", data.channels, "channels")
 
@@ -138,7 +167,7 @@ class Classifying(Kind):
         """The only one."""
         return getattr(model, "tower", None)
 
-    def arguments(self, data: ImageData, objective: Settings) -> Settings:
+    def arguments(self, data: LabelledData, objective: Settings) -> Settings:
         """Raises UserError for data with several labels a sample and an objective for one, or the other way round."""
         multi_label = objective.get("multi_label", False)
         if data.multilabel != multi_label:
@@ -149,7 +178,7 @@ class Classifying(Kind):
             )
         return {"num_classes": len(data.classes), "front_end": data.front_end}
 
-    def recipe(self, data: ImageData) -> Settings:
+    def recipe(self, data: LabelledData) -> Settings:
         """The classes."""
         return {"classes": data.classes, "multi_label": data.multilabel}
 
@@ -157,7 +186,7 @@ class Classifying(Kind):
 class Contrasting(Kind):
     """Captions: the model has a tokenizer, which makes ids of those of the data, and no classes."""
 
-    def fill(self, model: Settings, data: ImageData, allow: tuple[str, ...]) -> None:
+    def fill(self, model: Settings, data: LabelledData, allow: tuple[str, ...]) -> None:
         """Channels; and the tokenizer, made of the captions where it is one of those, which the data get, too."""
         data = cast(PairsData, data)
         _fill(takes_channels(model), "channels", data.channels, "channels")
@@ -167,11 +196,11 @@ class Contrasting(Kind):
         """That of the modality `image`."""
         return cast(Any, model).towers["image"]
 
-    def arguments(self, data: ImageData, objective: Settings) -> Settings:
+    def arguments(self, data: LabelledData, objective: Settings) -> Settings:
         """The prompts of the validation sets that are classified."""
         return {"prompts": self._prompts(cast(PairsData, data)), "front_ends": [data.front_end]}
 
-    def recipe(self, data: ImageData) -> Settings:
+    def recipe(self, data: LabelledData) -> Settings:
         """Nothing: any class can be named."""
         return {}
 
@@ -195,7 +224,7 @@ def kind_of(objective: Any) -> Kind:
     return Contrasting() if isinstance(made, type) and issubclass(made, ContrastiveObjective) else Classifying()
 
 
-def check_teacher(objective: object, data: ImageData) -> None:
+def check_teacher(objective: object, data: LabelledData) -> None:
     """Raises UserError where a teacher knows other classes than the data have."""
     if isinstance(objective, DistillationObjective):
         objective.teacher.check(len(data.classes), data.classes)

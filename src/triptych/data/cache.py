@@ -1,4 +1,4 @@
-"""Decoded images kept in memory: on a small machine decoding competes with training for the same cores."""
+"""Decoded samples kept in memory: on a small machine decoding competes with training for the same cores."""
 
 import logging
 import os
@@ -36,7 +36,8 @@ class CachedSource:
         self._source = source
         self._labels: list[Label] = []
         self._reasons: dict[int, str] = {}
-        self._shapes: list[tuple[int, int, int]] = []
+        self._shapes: list[torch.Size] = []
+        self._type = torch.uint8
         pixels = bytearray()
         starts = [0]
         for index in range(len(source)):
@@ -46,10 +47,11 @@ class CachedSource:
             except BadSample as error:
                 self._reasons[index] = str(error)
                 image, label = torch.empty(0, 0, 0, dtype=torch.uint8), -1
-            channels, height, width = image.shape
-            self._shapes.append((channels, height, width))
+            if image.numel():
+                self._type = image.dtype
+            self._shapes.append(image.shape)
             self._labels.append(label)
-            pixels += image.numpy().tobytes()
+            pixels += image.contiguous().numpy().tobytes()
             starts.append(len(pixels))
             _check_memory(len(pixels), index + 1, len(source))
         self._starts = starts
@@ -72,7 +74,7 @@ class CachedSource:
         if index in self._reasons:
             raise BadSample(self._reasons[index])
         pixels = self._pixels[self._starts[index] : self._starts[index + 1]]
-        return pixels.view(self._shapes[index]), self._labels[index]
+        return pixels.view(self._type).view(self._shapes[index]), self._labels[index]
 
 
 def _check_memory(taken: int, done: int, count: int) -> None:

@@ -1,9 +1,10 @@
-"""Cells of a table that stand for an image: the file itself, or where it lies."""
+"""Cells of a table that stand for an image or a sound: the file itself, or where it lies."""
 
 from pathlib import Path
 from typing import Any
 
-from triptych.data.files import read_image_file
+from triptych.data.files import read_sample_file
+from triptych.data.medium import Medium
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 
@@ -24,15 +25,15 @@ def cell_bytes(cell: Any, folder: Path) -> bytes:
     """The image file of a cell; BadSample where it cannot be opened, and for an empty cell."""
     path = cell_path(cell, folder)
     if path is not None:
-        return read_image_file(path)
+        return read_sample_file(path)
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(data, bytes):
-        raise BadSample("the cell of the image is empty")
+        raise BadSample("the cell is empty")
     return data
 
 
-def require_images(cells: list[Any], folder: Path, where: str, column: str, root: str | None) -> None:
-    """Tells a wrong folder or column before training: of the first cells, one image at least must be there.
+def require_files(cells: list[Any], folder: Path, where: str, column: str, root: str | None, medium: Medium) -> None:
+    """Tells a wrong folder or column before training: of the first cells, one file at least must be there.
 
     Args:
         cells: the first ones.
@@ -40,6 +41,7 @@ def require_images(cells: list[Any], folder: Path, where: str, column: str, root
         where: the first cell lies, for the message.
         column: that they are of.
         root: `data.root` as the user gave it.
+        medium: what the files hold.
 
     Raises:
         UserError: there is none.
@@ -48,11 +50,11 @@ def require_images(cells: list[Any], folder: Path, where: str, column: str, root
         return
     if "://" in str(cells[0]):
         raise UserError(
-            f"{where}: {cells[0]} is an address, and images are read from this machine only: fetch them and name the "
-            "files"
+            f"{where}: {cells[0]} is an address, and {medium.many} are read from this machine only: fetch them and "
+            "name the files"
         )
     start = f"data.root={root}" if root is not None else "the folder of the manifest; set data.root=FOLDER"
     raise UserError(
-        f"{where}: there is no image {cell_path(cells[0], folder)}, nor any of the first {len(cells)} of the column "
-        f"{column!r}. Relative paths start from {start}"
+        f"{where}: there is no {medium.one} {cell_path(cells[0], folder)}, nor any of the first {len(cells)} of the "
+        f"column {column!r}. Relative paths start from {start}"
     )

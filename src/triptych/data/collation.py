@@ -7,12 +7,17 @@ import torch
 from torch import Tensor
 
 from triptych.data.collate import Join, collate
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.mixed_images import MixedImages
 from triptych.features.native_size import NativeSize
+from triptych.features.preprocess import Preprocess
 from triptych.features.uneven import Uneven
+from triptych.features.waveforms import Waveforms
 
 Sizes = tuple[tuple[int, ...], ...]
 
+_FLOAT = 4  # bytes
+_USUAL_SECONDS = 30  # of a clip, where nothing bounds it
 _AGREE = "the source's channels, the transform's image_size, and data.image_size, data.mean and data.std must agree"
 
 
@@ -95,6 +100,48 @@ class EndToEnd:
 
     def batch(self, joined: Tensor, sizes: Sizes) -> MixedImages:
         return MixedImages(joined, [(height, width) for height, width in sizes], self._native)
+
+
+class Clips:
+    """Clips ``(1, samples)`` of float32 of any length, end to end: see `Waveforms`. They travel as bytes.
+
+    Args:
+        preprocess: says which clips are too short, and how long one usually is at most.
+        max_batch_seconds: of sound that one device holds at a time in training; None for no bound.
+    """
+
+    modality = "audio"
+    channels = 1
+
+    def __init__(self, preprocess: AudioPreprocess, max_batch_seconds: float | int | None = None) -> None:
+        self._rate, self._least = preprocess.sample_rate, preprocess.front_end.min_samples
+        self._most = None if max_batch_seconds is None else round(max_batch_seconds * self._rate)
+        self.largest = _FLOAT * (preprocess.max_samples or _USUAL_SECONDS * self._rate)
+        self.expected = f"float32 (1, samples) with at least {self._least} samples (one frame) is expected"
+
+    def fits(self, sample: Tensor) -> bool:
+        whole = sample.ndim == 2 and sample.shape[0] == 1 and sample.shape[1] >= self._least
+        return whole and sample.dtype == torch.float32
+
+    def shape(self, images: Sequence[Tensor]) -> tuple[int, ...]:
+        return (_FLOAT * sum(clip.shape[1] for clip in images),)
+
+    def join(self, images: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+        flat = [clip[0] for clip in images]
+        if out is None:
+            return torch.cat(flat).view(torch.uint8)
+        torch.cat(flat, out=out.view(torch.float32))
+        return out
+
+    def batch(self, joined: Tensor, sizes: Sizes) -> Waveforms:
+        return Waveforms(joined.view(torch.float32), [length for (length,) in sizes], self._rate, self._most)
+
+
+def collation_of(preprocess: Preprocess | AudioPreprocess) -> Collation:
+    """For what a model's preprocessing makes of samples."""
+    if isinstance(preprocess, AudioPreprocess):
+        return Clips(preprocess)
+    return collation(len(preprocess.mean), preprocess.native or preprocess.image_size)
 
 
 def collation(channels: int, size: tuple[int, int] | NativeSize) -> Collation:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from triptych.data.decode import EXTENSIONS
 from triptych.data.files import suggest
+from triptych.data.medium import Medium, Pictures
 from triptych.data.split import SPLIT_NAMES, split_of
 from triptych.errors import UserError
 
@@ -15,14 +15,18 @@ SPLIT_COLUMNS = ("split", "set", "subset", "partition", "usage")
 """Names of columns that say which split a row belongs to, lower case."""
 
 
-def image_column(title: str, names: Sequence[str], first_cells: Callable[[str], Sequence[Any]]) -> str:
-    """The only column whose first cells are all image files: their bytes, or names that end as those of images do.
+def image_column(
+    title: str, names: Sequence[str], first_cells: Callable[[str], Sequence[Any]], medium: Medium | None = None
+) -> str:
+    """The only column whose first cells are all files of the medium, which is pictures if nothing else is said: their
+    bytes, or names that end as those of such files do.
 
     Raises:
         UserError: there is none, or more than one.
     """
-    found = [name for name in names if (cells := first_cells(name)) and all(map(_is_image, cells))]
-    return only(title, found, names, "images", "data.train.image")
+    medium = medium or Pictures()
+    found = [name for name in names if (cells := first_cells(name)) and all(_is_file(cell, medium) for cell in cells)]
+    return only(title, found, names, medium.many, "data.train.image")
 
 
 def label_column(title: str, names: Sequence[str]) -> str:
@@ -81,9 +85,9 @@ def splits(cells: Sequence[Any], column: str, where: Callable[[int], str]) -> li
     return found
 
 
-def _is_image(cell: Any) -> bool:
+def _is_file(cell: Any, medium: Medium) -> bool:
     if isinstance(cell, dict):
         return "bytes" in cell
     if isinstance(cell, bytes):
         return True
-    return isinstance(cell, str) and cell.strip().rpartition(".")[2].lower() in EXTENSIONS
+    return isinstance(cell, str) and cell.strip().rpartition(".")[2].lower() in medium.extensions

@@ -45,7 +45,7 @@ def require_file(path: str | Path, what: str) -> Path:
     )
 
 
-def read_image_file(path: str | Path) -> bytes:
+def read_sample_file(path: str | Path) -> bytes:
     """Bytes of a file that a sample lies in.
 
     Raises:

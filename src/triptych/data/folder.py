@@ -1,4 +1,4 @@
-"""A folder of images, one folder a class: the layout that people have."""
+"""A folder of images or sounds, one folder a class: the layout that people have."""
 
 import logging
 import os
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from triptych.data.decode import EXTENSIONS, decode_image
-from triptych.data.files import read_image_file, require_folder, suggest
+from triptych.data.decode import EXTENSIONS
+from triptych.data.files import read_sample_file, require_folder, suggest
+from triptych.data.medium import Medium, Pictures
 from triptych.data.split import SPLIT_NAMES, check_split, held_out, split_of
 from triptych.errors import UserError
 
@@ -31,9 +32,10 @@ class FolderSource:
         validation_fraction: part of each class to hold back where there is no folder for validation.
         classes: class names, where they are not those of the training folder.
         channels: 3 for RGB, 1 for grey.
+        medium: what the files hold; None: pictures.
 
     Raises:
-        UserError: no such folder or split, no class folders, a class without images.
+        UserError: no such folder or split, no class folders, a class without files of the medium.
     """
 
     multilabel = False
@@ -45,10 +47,11 @@ class FolderSource:
         validation_fraction: float | int = 0.1,
         classes: Sequence[str] | None = None,
         channels: int = 3,
+        medium: Medium | None = None,
     ) -> None:
         check_split(split, validation_fraction)
-        self.channels = channels
-        base = require_folder(root, "image folder")
+        self.medium = medium or Pictures(channels)
+        base = require_folder(root, f"{self.medium.one} folder")
         folders = split_folders(base)
         train = folders.get("train") or base
         own = folders.get(split) or (train if split != "test" else None)
@@ -59,42 +62,43 @@ class FolderSource:
                 f"{base.resolve()} has a folder for {' and '.join(folders)} and none for training "
                 f"({' or '.join(SPLIT_NAMES['train'])})"
             )
-        self.classes = list(classes) if classes is not None else _training_classes(train, folders.values())
-        files = _class_files(own, folders.values(), self.classes, complete=own == train)
+        self.classes = list(classes) if classes is not None else _training_classes(train, folders.values(), self.medium)
+        files = _class_files(own, folders.values(), self.classes, own == train, self.medium)
         if "validation" not in folders and split != "test":
             files = [
                 part_of(each, name, validation_fraction, split) for each, name in zip(files, self.classes, strict=True)
             ]
             log.info(
-                "%s has no folder for validation: %d images (%g of each class, always the same ones) are the %s split",
+                "%s has no folder for validation: %d %s (%g of each class, always the same ones) are the %s split",
                 base,
                 sum(map(len, files)),
+                self.medium.many,
                 validation_fraction if split == "validation" else 1 - validation_fraction,
                 split,
             )
         self._files = [path for each in files for path in each]
         self._labels = np.repeat(np.arange(len(files)), [len(each) for each in files])
         if not self._files:
-            raise UserError(f"no images for the split {split!r} in {own.resolve()}")
+            raise UserError(f"no {self.medium.many} for the split {split!r} in {own.resolve()}")
 
     def __len__(self) -> int:
         return len(self._files)
 
     def name(self, index: int) -> str:
-        """Path of the image file."""
+        """Path of the file."""
         return self._files[index]
 
     def read(self, index: int) -> tuple[Tensor, int]:
-        """Decoded image, uint8 `(channels, height, width)`, and label of sample `index`.
+        """Decoded image, uint8 `(channels, height, width)`, or waveform `(1, samples)`, and label of sample `index`.
 
         Raises:
             BadSample: the file cannot be read or decoded.
         """
-        return decode_image(self.encoded(index), self.channels), self.target(index)
+        return self.medium.decode(self.encoded(index)), self.target(index)
 
     def encoded(self, index: int) -> bytes:
-        """Bytes of the image file; BadSample where it cannot be opened."""
-        return read_image_file(self._files[index])
+        """Bytes of the file; BadSample where it cannot be opened."""
+        return read_sample_file(self._files[index])
 
     def target(self, index: int) -> int:
         """Label of sample `index`."""
@@ -136,38 +140,43 @@ def class_folders(folder: Path, splits: Iterable[Path] = ()) -> dict[str, Path]:
     return {unicodedata.normalize("NFC", each.name): each for each in visible_folders(folder) if each not in splits}
 
 
-def images_in(folder: Path) -> list[str]:
-    """Image files at any depth of `folder`, in an order that no file system decides."""
+def files_in(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> list[str]:
+    """Files with these endings (of images, if nothing else is said) at any depth of `folder`, in an order that no file
+    system decides.
+    """
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             os.path.join(place, name)
             for name in sorted(files)
-            if not name.startswith(".") and name.rpartition(".")[2].lower() in EXTENSIONS
+            if not name.startswith(".") and name.rpartition(".")[2].lower() in extensions
         ]
     return found
 
 
-def _training_classes(train: Path, splits: Iterable[Path]) -> list[str]:
+def _training_classes(train: Path, splits: Iterable[Path], medium: Medium) -> list[str]:
     names = sorted(class_folders(train, splits))
     if not names:
-        loose = sum(1 for entry in train.iterdir() if entry.suffix[1:].lower() in EXTENSIONS)
+        loose = sum(1 for entry in train.iterdir() if entry.suffix[1:].lower() in medium.extensions)
         raise UserError(
-            f"{train.resolve()} has no class folders (and {loose} images of its own): put the images of each class "
+            f"{train.resolve()} has no class folders (and {loose} {medium.many} of its own): put those of each class "
             "into a folder that has the name of the class"
         )
     return names
 
 
-def _class_files(folder: Path, splits: Iterable[Path], classes: list[str], complete: bool) -> list[list[str]]:
-    """Image files of each class.
+def _class_files(
+    folder: Path, splits: Iterable[Path], classes: list[str], complete: bool, medium: Medium
+) -> list[list[str]]:
+    """Files of each class.
 
     Args:
         folder: holds the class folders.
         splits: folders in it that are no classes.
         classes: their names.
-        complete: every class must have images; otherwise a class without any is only said in the log.
+        complete: every class must have files; otherwise a class without any is only said in the log.
+        medium: what they hold.
     """
     present = class_folders(folder, splits)
     unknown = sorted(present.keys() - set(classes))
@@ -176,21 +185,41 @@ def _class_files(folder: Path, splits: Iterable[Path], classes: list[str], compl
             f"{folder.resolve()} has the class folder {unknown[0]!r}, which is none of the {len(classes)} classes"
             f"{suggest(unknown[0], classes)}"
         )
-    files = [images_in(present[name]) if name in present else [] for name in classes]
+    files = [files_in(present[name], medium.extensions) if name in present else [] for name in classes]
     empty = [name for name, found in zip(classes, files, strict=True) if not found]
     if len(empty) == len(classes):
         raise UserError(
-            f"no images in the {len(classes)} class folders of {folder.resolve()}: "
-            f"files that end in {', '.join(EXTENSIONS)} are read"
+            f"no {medium.many} in the {len(classes)} class folders of {folder.resolve()}: "
+            f"files that end in {', '.join(medium.extensions)} are read{_others(present.values(), medium)}"
         )
     if empty and complete:
         raise UserError(
-            f"{len(empty)} of the {len(classes)} class folders of {folder.resolve()} have no images: "
-            f"{', '.join(empty[:5])}; add images or remove these folders"
+            f"{len(empty)} of the {len(classes)} class folders of {folder.resolve()} have no {medium.many}: "
+            f"{', '.join(empty[:5])}; add {medium.many} or remove these folders"
         )
     if empty:
-        log.info("%s has no images of %d of the %d classes: %s", folder, len(empty), len(classes), ", ".join(empty[:5]))
+        log.info(
+            "%s has no %s of %d of the %d classes: %s",
+            folder,
+            medium.many,
+            len(empty),
+            len(classes),
+            ", ".join(empty[:5]),
+        )
     return files
+
+
+def _others(folders: Iterable[Path], medium: Medium) -> str:
+    """End of a message: what there is instead, where somebody took sounds for images or the other way round."""
+    endings = {
+        name.rpartition(".")[2].lower()
+        for folder in folders
+        for _, _, files in os.walk(folder)
+        for name in files
+        if "." in name and not name.startswith(".")
+    }
+    found = sorted(endings - set(medium.extensions))
+    return f"; there are files that end in {', '.join(found[:4])}" if found else ""
 
 
 def part_of(files: list[str], name: str, fraction: float | int, split: str) -> list[str]:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from triptych.data import columns, labels
 from triptych.data.cells import cell_bytes
-from triptych.data.decode import decode_image
 from triptych.data.files import require_folder
 from triptych.data.huggingface_load import load_set
 from triptych.data.labels import Labels
+from triptych.data.medium import Medium, Pictures
 from triptych.data.source import Label
 from triptych.data.split import SPLIT_NAMES, check_split, split_of, stratified
 from triptych.errors import UserError
@@ -43,6 +43,7 @@ class DatasetSource:
         validation_fraction: part of each class to hold back where there is no split for validation.
         classes: class names, where they are not those of the feature or of the training samples.
         channels: 3 for RGB, 1 for grey.
+        medium: what the files hold; None: pictures.
 
     Raises:
         UserError: no such set, split or column; a sample without a label; `datasets` is not installed.
@@ -59,22 +60,24 @@ class DatasetSource:
         validation_fraction: float | int = 0.1,
         classes: Sequence[str] | None = None,
         channels: int = 3,
+        medium: Medium | None = None,
     ) -> None:
         check_split(split, validation_fraction)
         if (root is None) == (hub is None):
             given = f"data.root={root} and data.train.hub={hub} are both set" if root else "no data set is named"
             raise UserError(f"{given}: give data.root=FOLDER or data.train.hub=NAME (fetched from the hub)")
-        self.channels = channels
+        self.medium = medium or Pictures(channels)
         self._root = require_folder(root, "data set folder") if root is not None else None
         self._title = str(self._root or hub)
         parts = splits_of(load_set(self._root, hub, subset), self._title)
         own, made = own_split(parts, split, self._title)
-        self._image = image or image_column(parts[own], self._title)
+        self._image = image or image_column(parts[own], self._title, self.medium)
         self._label = label or _label_column(parts[own], self._image, self._title)
         if split == "train" and (image is None or label is None):
             log.info(
-                "%s: images from the column %r, labels from %r (data.train.image, .label)",
+                "%s: %s from the column %r, labels from %r (data.train.image, .label)",
                 self._title,
+                self.medium.many,
                 self._image,
                 self._label,
             )
@@ -96,7 +99,7 @@ class DatasetSource:
         self.classes = self._labels.classes
         self.multilabel = self._labels.multilabel
         self._own = own
-        self._samples = undecoded(parts[own].select_columns([self._image]), self._image)
+        self._samples = undecoded(parts[own].select_columns([self._image]), self._image, self.medium)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -109,12 +112,12 @@ class DatasetSource:
         return f"{self._title}/{self._own}[{row}]" + (f" ({path})" if path else "")
 
     def read(self, index: int) -> tuple[Tensor, Label]:
-        """Decoded image, uint8 `(channels, height, width)`, and label of sample `index`.
+        """Decoded image, uint8 `(channels, height, width)`, or waveform `(1, samples)`, and label of sample `index`.
 
         Raises:
             BadSample: the image cannot be read or decoded.
         """
-        return decode_image(self.encoded(index), self.channels), self.target(index)
+        return self.medium.decode(self.encoded(index)), self.target(index)
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image file of sample `index`; BadSample where there are none."""
@@ -170,12 +173,17 @@ def own_split(parts: "dict[str, Dataset]", split: str, title: str) -> tuple[str,
     return own, made
 
 
-def image_column(samples: "Dataset", title: str) -> str:
-    """The only column with the feature Image."""
-    from datasets import Image
+def image_column(samples: "Dataset", title: str, medium: Medium | None = None) -> str:
+    """The only column with the feature of the medium, which is Image if nothing else is said."""
+    medium = medium or Pictures()
+    found = [name for name, feature in samples.features.items() if isinstance(feature, _feature(medium))]
+    return columns.only(title, found, samples.column_names, medium.many, "data.train.image")
 
-    found = [name for name, feature in samples.features.items() if isinstance(feature, Image)]
-    return columns.only(title, found, samples.column_names, "images", "data.train.image")
+
+def _feature(medium: Medium) -> Any:
+    import datasets
+
+    return getattr(datasets, medium.feature)
 
 
 def _label_column(samples: "Dataset", image: str, title: str) -> str:
@@ -190,12 +198,11 @@ def _label_column(samples: "Dataset", image: str, title: str) -> str:
     return columns.label_column(title, [name for name in samples.column_names if name != image])
 
 
-def undecoded(samples: "Dataset", column: str) -> "Dataset":
-    """The same samples, their images as files and not as pictures."""
-    from datasets import Image
-
-    if isinstance(samples.features[column], Image):
-        return samples.cast_column(column, Image(decode=False))
+def undecoded(samples: "Dataset", column: str, medium: Medium | None = None) -> "Dataset":
+    """The same samples, their images or sounds as files."""
+    feature = _feature(medium or Pictures())
+    if isinstance(samples.features[column], feature):
+        return samples.cast_column(column, feature(decode=False))
     return samples
 
 

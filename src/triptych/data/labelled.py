@@ -85,6 +85,11 @@ class LabelledData(LightningDataModule, ABC):
 
     @property
     @abstractmethod
+    def channels(self) -> int:
+        """Of what a tower cuts into patches."""
+
+    @property
+    @abstractmethod
     def front_end(self) -> FrontEnd:
         """What makes a model's input of a batch, on the device."""
 

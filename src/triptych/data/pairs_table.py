@@ -10,10 +10,11 @@ from torch import Tensor
 
 from triptych.data import columns
 from triptych.data.captions import Caption, Fields
-from triptych.data.cells import cell_bytes, cell_path, require_images
+from triptych.data.cells import cell_bytes, cell_path, require_files
 from triptych.data.decode import decode_image
 from triptych.data.files import require_folder
 from triptych.data.manifest import LOOKED_AT, find_manifest, first_cells
+from triptych.data.medium import Pictures
 from triptych.data.pair_source import check_captions, concepts, part_of_split
 from triptych.data.split import check_split
 from triptych.data.table import read_table
@@ -89,7 +90,7 @@ class TablePairs:
         self.caption = caption
         self.channels = channels
         self.classes, self.ids = concepts(None if named is None else [named[row] for row in first], len(first))
-        require_images(self._images[:LOOKED_AT], self._folder, self._where[0], image, root)
+        require_files(self._images[:LOOKED_AT], self._folder, self._where[0], image, root, Pictures())
         check_captions(title, caption, [self._fields(index) for index in range(min(len(self), LOOKED_AT))])
 
     def __len__(self) -> int:

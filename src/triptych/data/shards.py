@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triptych.data.decode import EXTENSIONS, decode_image
 from triptych.data.files import suggest
+from triptych.data.medium import Medium, Pictures
 from triptych.data.shard_store import LocalShards, gather
 from triptych.data.source import BadSample
 from triptych.errors import UserError
@@ -21,14 +21,15 @@ from triptych.errors import UserError
 log = logging.getLogger("triptych.data")
 
 LABEL_FILES = ("cls", "txt")
-"""Members that hold a label as plain text. All that is ever decoded: these, `.json`, and `decode.EXTENSIONS`."""
+"""Members that hold a label as plain text. All that is ever decoded: these, `.json`, and those of the medium."""
 
 PICKLED = ("pyd", "pickle", "pkl", "pt", "pth", "npy", "npz")
 """Members that can carry code, or arrays that can: never opened."""
 
 
 class ShardSource:
-    """Images and labels in WebDataset tars: `key.webp|jpg|png|...` beside `key.json`, `key.cls` or `key.txt`.
+    """Images or sounds and labels in WebDataset tars: `key.webp|jpg|flac|...` beside `key.json`, `key.cls` or
+    `key.txt`.
 
     Args:
         root: folder of the shards.
@@ -40,9 +41,11 @@ class ShardSource:
             own name or under its plural), else from all labels that occur.
         multilabel: labels are lists; targets become float32 vectors of 0 and 1.
         channels: 3 for RGB, 1 for grey.
+        medium: what the members hold; None: pictures.
 
     Raises:
-        UserError: no such folder, no shard, no image, no such field, labels of the wrong kind, a broken tar.
+        UserError: no such folder, no shard, no member of the medium, no such field, labels of the wrong kind, a broken
+            tar.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ShardSource:
         classes: Sequence[str] | None = None,
         multilabel: bool = False,
         channels: int = 3,
+        medium: Medium | None = None,
     ) -> None:
         if "://" in root or root.startswith("pipe:"):
             raise UserError(f"data root {root!r} is not a local folder: copy the shards to a disk of this machine")
@@ -60,8 +64,8 @@ class ShardSource:
         self.paths = self._store.paths
         self.label = label
         self.multilabel = multilabel
-        self.channels = channels
-        self._samples = gather(self._store, (EXTENSIONS, [label if label in LABEL_FILES else "json"]))
+        self.medium = medium or Pictures(channels)
+        self._samples = gather(self._store, (self.medium.extensions, [label if label in LABEL_FILES else "json"]))
         kinds = {kind for index in self._store.indices for kind in index.kinds}
         pickled = sorted(kind for kind in kinds if kind.rpartition(".")[2] in PICKLED)
         if pickled:
@@ -79,16 +83,16 @@ class ShardSource:
         return f"{self.paths[self._samples.member(index, 0)[0]]}/{self._samples.key(index)}"
 
     def read(self, index: int) -> tuple[Tensor, int | Tensor]:
-        """Decoded image, uint8 `(channels, height, width)`, and label of sample `index`.
+        """Decoded image, uint8 `(channels, height, width)`, or waveform `(1, samples)`, and label of sample `index`.
 
         Raises:
             BadSample: the image or the label of this sample cannot be read.
             UserError: the label is a class that is not in `classes`.
         """
-        return decode_image(self.encoded(index), self.channels), self.target(index)
+        return self.medium.decode(self.encoded(index)), self.target(index)
 
     def encoded(self, index: int) -> bytes:
-        """Bytes of the image member of sample `index`; BadSample where the shard ends before."""
+        """Bytes of the member of sample `index`; BadSample where the shard ends before."""
         return self._store.read(*self._samples.member(index, 0))
 
     def target(self, index: int) -> int | Tensor:
@@ -98,7 +102,9 @@ class ShardSource:
     def _label_value(self, index: int) -> Any:
         shard, offset, size = self._samples.member(index, 1)
         if offset < 0:
-            raise BadSample(f"no member .{self.label if self.label in LABEL_FILES else 'json'} beside the image")
+            raise BadSample(
+                f"no member .{self.label if self.label in LABEL_FILES else 'json'} beside the {self.medium.one}"
+            )
         data = self._store.read(shard, offset, size)
         try:
             text = data.decode("utf-8")

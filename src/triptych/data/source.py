@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
@@ -90,6 +90,18 @@ def with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
     if parameter is not None and parameter.default is parameter.empty:
         raise UserError("data.root is not set: give the folder of the data, data.root=FOLDER")
     return factory
+
+
+def with_setting(factory: SourceFactory, name: str, value: Any) -> SourceFactory:
+    """A source's factory that is given a setting, where it takes one of that name and has none of its own."""
+    if isinstance(factory, partial) and factory.keywords.get(name) is not None:
+        return factory
+    if name not in inspect.signature(factory).parameters:
+        return factory
+    if isinstance(factory, partial):
+        rest = {key: given for key, given in factory.keywords.items() if key != name}
+        factory = partial(factory.func, *factory.args, **rest)
+    return partial(factory, **{name: value})
 
 
 class Relabelled:

@@ -4,7 +4,7 @@ Each draws from torch's default generator, as the transforms of images do; the l
 sample by (seed, epoch, sample) and puts it back afterwards.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,10 +17,11 @@ WaveformTransform = Callable[[Tensor], Tensor]
 
 
 class Chain:
-    """One transform after the other."""
+    """One transform after the other: a sequence, or by name, where None is none."""
 
-    def __init__(self, transforms: Sequence[WaveformTransform]) -> None:
-        self.transforms = list(transforms)
+    def __init__(self, transforms: Sequence[WaveformTransform] | Mapping[str, WaveformTransform | None]) -> None:
+        given = transforms.values() if isinstance(transforms, Mapping) else transforms
+        self.transforms = [each for each in given if each is not None]
 
     def __call__(self, clip: Float[Tensor, "1 samples"]) -> Float[Tensor, "1 changed"]:
         """What the last one gives."""

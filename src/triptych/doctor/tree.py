@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from triptych.data.decode import EXTENSIONS, decode_image
-from triptych.data.files import read_image_file
-from triptych.data.folder import class_folders, images_in, part_of, split_folders, visible_folders
+from triptych.data.files import read_sample_file
+from triptych.data.folder import class_folders, files_in, part_of, split_folders, visible_folders
 from triptych.data.split import split_of
 from triptych.doctor.findings import Finding, finding
 from triptych.doctor.look import starts_as_image
@@ -45,7 +45,7 @@ class Listing:
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the file; BadSample where it cannot be opened."""
-        return read_image_file(self.files[index])
+        return read_sample_file(self.files[index])
 
     def target(self, index: int) -> int:
         """Label of sample `index`."""
@@ -75,7 +75,7 @@ def _listing(classes: dict[str, Path], part: str, fraction: float) -> Listing:
     places: list[int] = []
     names = sorted(classes)
     for place, name in enumerate(names):
-        own = [path for path in images_in(classes[name]) if os.path.exists(path)]  # broken links are told of elsewhere
+        own = [path for path in files_in(classes[name]) if os.path.exists(path)]  # broken links are told of elsewhere
         if part:
             own = part_of(own, name, fraction, part)
         files += own
@@ -104,7 +104,7 @@ def _no_classes(root: Path, parts: dict[str, dict[str, Path]]) -> list[Finding]:
 def _empty(root: Path, parts: dict[str, dict[str, Path]]) -> list[Finding]:
     found: dict[bool, list[str]] = {True: [], False: []}
     for split, classes in parts.items():
-        found[split == "train"] += [_short(path, root) for path in classes.values() if not images_in(path)]
+        found[split == "train"] += [_short(path, root) for path in classes.values() if not files_in(path)]
     advice = f"add images that end in {', '.join(EXTENSIONS)}, or remove the folder"
     return [
         *finding(
@@ -121,7 +121,7 @@ def _nested(root: Path, parts: dict[str, dict[str, Path]]) -> list[Finding]:
     classes_inside: list[str] = []
     for classes in parts.values():
         for path in classes.values():
-            inside = [each for each in visible_folders(path) if images_in(each)]
+            inside = [each for each in visible_folders(path) if files_in(each)]
             own = any(entry.suffix[1:].lower() in EXTENSIONS for entry in path.iterdir() if entry.is_file())
             named = [each for each in inside if each.name.strip().lower() in known or split_of(each.name)]
             suspects = inside if len(inside) > 1 and not own else named

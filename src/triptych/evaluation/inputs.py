@@ -8,7 +8,7 @@ from pathlib import Path
 
 from triptych.data.decode import EXTENSIONS
 from triptych.data.files import suggest
-from triptych.data.folder import images_in
+from triptych.data.folder import files_in
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 
@@ -37,7 +37,7 @@ def find_inputs(given: str, standard_input: Callable[[], bytes], key: str = "inp
         return _of_standard_input(standard_input(), key)
     path = Path(given).expanduser()
     if path.is_dir():
-        found = images_in(path)
+        found = files_in(path)
         if not found:
             raise UserError(
                 f"{key}={given} is a folder without images: files that end in {', '.join(EXTENSIONS)} are read"

@@ -15,9 +15,10 @@ class FrontEnd(Protocol):
         modality: the key of a batch under which the raw samples lie, and the name of the tower that reads them.
     """
 
-    modality: str
+    @property
+    def modality(self) -> str: ...
 
-    def __call__(self, raw: Any) -> Any: ...
+    def __call__(self, raw: Any, /) -> Any: ...
 
 
 def as_type(made: Any, dtype: Any) -> Any:

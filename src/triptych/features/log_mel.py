@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -37,7 +37,6 @@ class LogMel:
     Raises UserError for a setting out of its range.
     """
 
-    modality: ClassVar[str] = "audio"
     frames: Frames
     bank: MelBank
     log: Log
@@ -48,6 +47,11 @@ class LogMel:
         self.bank.check(self.sample_rate)
         if not self.std > 0:
             raise UserError(f"std is {self.std}; it must be above 0")
+
+    @property
+    def modality(self) -> str:
+        """What it reads."""
+        return "audio"
 
     @property
     def sample_rate(self) -> int:

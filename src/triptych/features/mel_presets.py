@@ -1,6 +1,7 @@
 """The front ends of known audio models, by name. Each gives the numbers of the model's own code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from triptych.features.log_mel import LogMel
 from triptych.features.mel_banks import MelBank
@@ -46,3 +47,8 @@ def whisper(mel_bins: int = 80) -> LogMel:
 
 
 PRESETS: dict[str, Callable[[], LogMel]] = {each.__name__: each for each in (ast, beats, passt, clap, whisper)}
+
+
+def stored(settings: Mapping[str, Any]) -> LogMel:
+    """The front end that a checkpoint's config.json describes. Raises UserError: see `LogMel.from_dict`."""
+    return LogMel.from_dict(settings)

@@ -13,6 +13,24 @@ _PROBABILITY = Range(least=0, most=1)
 
 
 @dataclass
+class Folds:
+    """Cross-validation: one fold (or several) is for validation, the rest for training."""
+
+    _target_: str = "triptych.data.folds.Folds"
+    held_out: Any = option("fold to hold out, such as 3, or several; null: no cross-validation", default=None)
+    column: str | None = option("column of a table that names the fold of a row; null: fold", default=None)
+
+
+@dataclass
+class Segment:
+    """Columns that say which part of a sound file a row means, in seconds."""
+
+    _target_: str = "triptych.data.segment.Segment"
+    start: str | None = option("column of the start; null: 0", default=None)
+    end: str | None = option("column of the end; null: the end of the file", default=None)
+
+
+@dataclass
 class Shards(Part):
     """WebDataset tar shards in a local folder."""
 
@@ -73,6 +91,29 @@ class Manifest(Part):
         range=Range(above=0, below=1),
     )
     classes: list[str] | None = option("class names; null: those of the training rows", default=None)
+    channels: int = option("3 for RGB, 1 for grey", default=3, range=Range(choices=(1, 3)))
+    folds: Folds = field(default_factory=Folds)
+    segment: Segment = field(default_factory=Segment)
+
+
+@dataclass
+class Pattern(Part):
+    """Files whose names say what they show."""
+
+    _target_: str = "triptych.data.pattern.PatternSource"
+    _partial_: bool = True
+    pattern: str = option(
+        "regular expression for paths below data.root, with a group (?P<label>...), and (?P<fold>...) or "
+        "(?P<split>...) where names tell those"
+    )
+    split: str = option("which part to read", default="train", range=_SPLITS)
+    folds: Folds = field(default_factory=Folds)
+    validation_fraction: float = option(
+        "share of each class held back for validation where nothing says what is for it",
+        default=0.1,
+        range=Range(above=0, below=1),
+    )
+    classes: list[str] | None = option("class names; null: those that occur", default=None)
     channels: int = option("3 for RGB, 1 for grey", default=3, range=Range(choices=(1, 3)))
 
 
@@ -214,7 +255,7 @@ class Images(Part):
     cache: bool = option("keep all decoded images in memory", default=False)
 
 
-_SOURCES = (Shards, Folder, Manifest, Datasets, FashionMnist, Cifar10)
+_SOURCES = (Shards, Folder, Manifest, Pattern, Datasets, FashionMnist, Cifar10)
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "data": (Images,),

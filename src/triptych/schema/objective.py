@@ -50,12 +50,13 @@ class BatchMix(Part):
 
 @dataclass
 class Classification(Part):
-    """Classification of images."""
+    """Classification of images or sounds."""
 
     _target_: str = "triptych.objectives.classification.ClassificationObjective"
     _partial_: bool = True
     loss: Part = field(default_factory=Part)
     mix: Part | None = option("mixup and cutmix; null for none", default=None)
+    mask: Part | None = option("parts of spectrograms that training does not see; null for none", default=None)
     multi_label: bool = option("samples have several labels", default=False)
     clip: float | None = option(
         "largest global norm of the gradients; null for no clipping", default=None, range=Range(above=0)

@@ -3,23 +3,20 @@
 import re
 from typing import Any
 
-from triptych.schema import contrastive, data, finetune, model, objective, optim, pairs, run
+from triptych.schema import audio, contrastive, data, finetune, model, objective, optim, pairs, run
 
-PLACES: dict[str, tuple[type[Any], ...]] = {
-    **run.PLACES,
-    **data.PLACES,
-    **pairs.PLACES,
-    **model.PLACES,
-    **contrastive.PLACES,
-    **objective.PLACES,
-    **optim.PLACES,
-    **finetune.PLACES,
-}
+_ROOMS = (run, data, pairs, model, contrastive, objective, optim, finetune, audio)
+
+PLACES: dict[str, tuple[type[Any], ...]] = {}
+for room in _ROOMS:
+    for place, kinds in room.PLACES.items():
+        PLACES[place] = tuple(dict.fromkeys((*PLACES.get(place, ()), *kinds)))
 
 
 _NAMED = (
     (re.compile(r"data\.(validation|train\.sources)\.[^.]+\.caption"), pairs.CAPTIONS),
     (re.compile(r"data\.validation\.[^.]+"), (*data.SOURCES, *pairs.SINGLE)),
+    (re.compile(r"data\.augment\.transforms\.[^.]+(\.transform)?"), audio.CHANGES),
     (re.compile(r"data\.train\.sources\.[^.]+"), pairs.SINGLE),
 )
 """Places of parts that have names of the user's choice: validation sets, and sources of a mixture."""

@@ -62,6 +62,14 @@ class LastTokenPool(Part):
     norm_after: bool = option("normalise the pooled token instead of all tokens", default=False)
 
 
+@dataclass
+class PrefixMeanPool(Part):
+    """The embedding is the mean of the class token and the first register (AST)."""
+
+    _target_: str = "triptych.nn.pool.PrefixMeanPool"
+    _partial_: bool = True
+
+
 POOLS: tuple[type[Any], ...] = (
-    ClassTokenPool, MeanPool, ClassMeanPool, DistilledPool, AttentionPool, LastTokenPool,
+    ClassTokenPool, MeanPool, ClassMeanPool, DistilledPool, AttentionPool, LastTokenPool, PrefixMeanPool,
 )  # fmt: skip

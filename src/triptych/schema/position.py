@@ -97,11 +97,30 @@ class LearnedRotaryPosition(LearnedPosition):
     reference: Any = option(_REFERENCE, default=None)
 
 
+@dataclass
+class LearnedTimePosition(Part):
+    """A learned table of bands and moments; a shorter clip takes the first moments (AST)."""
+
+    _target_: str = "triptych.nn.time_position.LearnedTimePosition"
+    _partial_: bool = True
+    embed_prefix: bool = option("class token and registers have places of their own too", default=True)
+    centred: bool = option("a shorter clip takes the moments around the middle instead", default=False)
+
+
+@dataclass
+class RunningTime(Part):
+    """Moments count 0, 1, 2, ... whatever the length of a clip; bands are stretched."""
+
+    _target_: str = "triptych.nn.coordinates.running_time"
+    _partial_: bool = True
+
+
 POSITIONS: tuple[type[Any], ...] = (
     LearnedPosition,
+    LearnedTimePosition,
     SinusoidalPosition,
     RotaryPosition,
     LearnedRotaryPosition,
     NoPosition,
 )
-COORDINATES: tuple[type[Any], ...] = (CentreAligned, CornerAligned, Unscaled, UnitCentred)
+COORDINATES: tuple[type[Any], ...] = (CentreAligned, CornerAligned, Unscaled, UnitCentred, RunningTime)
