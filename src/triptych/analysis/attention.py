@@ -1,4 +1,4 @@
-"""What a vision model attends to: the weights of every layer and head, and where on the image they lie.
+"""What a model attends to: the weights of every layer and head, and where on an image or a spectrogram they lie.
 
 PyTorch's fused kernels never write the weights down, so a hook on them would find nothing. Here the softmax mixers
 compute them explicitly for one pass (see `triptych.nn.watch`), with the same output up to rounding.
@@ -13,14 +13,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triptych.errors import UserError
+from triptych.features.spectrograms import Spectrograms
+from triptych.features.uneven import Uneven
 from triptych.models.classifier import Classifier
 from triptych.nn.block import Block
-from triptych.nn.pool import AttentionPool, ClassTokenPool
+from triptych.nn.pool import AttentionPool, ClassTokenPool, Pool, PrefixMeanPool
 from triptych.nn.watch import AttentionWatch, Keep, Seen, keep_all
+from triptych.towers.audio import AudioTower
 from triptych.towers.vision import VisionTower
 
-Model = Classifier | VisionTower
-Images = Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
+Tower = VisionTower | AudioTower
+Model = Classifier | VisionTower | AudioTower
+Images = (
+    Float[Tensor, "batch channels height width"]
+    | Float[Tensor, "batch frames mel_bins"]
+    | Sequence[Float[Tensor, "channels _ _"]]
+    | Spectrograms
+)
 POOL = "pool"
 
 
@@ -31,7 +40,7 @@ class AttentionMaps:
     ``layers``: by number of the layer (from 0), a tensor ``(heads, tokens, tokens)`` for each image, queries before
     keys, prefix tokens (class token, registers) first; rows sum to 1. ``pool``: the attention pool's ``(heads,
     patches)`` for each image, None where the model pools otherwise. ``grids``: rows and columns of patches of each
-    image. ``prefix``: how many prefix tokens there are; ``class_token``: whether the model reads the first of them.
+    image. ``prefix``: how many prefix tokens there are; ``read``: how many of them, the first ones, the model reads.
     ``output``: what the model gave, logits of a classifier and pooled embeddings of a tower.
     """
 
@@ -39,12 +48,12 @@ class AttentionMaps:
     pool: list[Tensor] | None
     grids: list[tuple[int, int]]
     prefix: int
-    class_token: bool
+    read: int
     output: Float[Tensor, "images _"]
 
     def on_grid(self, layer: int) -> list[Float[Tensor, "heads rows columns"]]:
-        """The attention of one of `layers` to the patches of each image, on their grid: that of the class token where
-        the model reads one, else the mean over the patches' own.
+        """The attention of one of `layers` to the patches of each image, on their grid: that of the class token (and
+        the distillation token) where the model reads one, else the mean over the patches' own.
         """
         return [self._placed(weights, grid) for weights, grid in zip(self.layers[layer], self.grids, strict=True)]
 
@@ -55,7 +64,7 @@ class AttentionMaps:
         return [weights.unflatten(-1, grid) for weights, grid in zip(self.pool, self.grids, strict=True)]
 
     def _placed(self, weights: Tensor, grid: tuple[int, int]) -> Tensor:
-        return read_patches(weights, self.prefix, self.class_token).unflatten(-1, grid)
+        return read_patches(weights, self.prefix, self.read).unflatten(-1, grid)
 
 
 def attention_maps(
@@ -77,24 +86,25 @@ def attention_maps(
     with watched(model, images, chosen, _head_chooser(heads)) as (output, watch):
         found = {number: by_image(watch.seen[str(number)]) for number in chosen}
         pool = [weights.squeeze(-2) for weights in by_image(watch.seen[POOL])] if POOL in watch.seen else None
-    reads_class_token = isinstance(tower.pool, ClassTokenPool)
-    return AttentionMaps(found, pool, grids_of(tower, images), tower.prefix, reads_class_token, output)
+    return AttentionMaps(found, pool, tower.grids(images), tower.prefix, tokens_read(tower.pool), output)
 
 
-def tower_of(model: Model) -> VisionTower:
+def tokens_read(pool: Pool) -> int:
+    """How many prefix tokens, the first ones, a pool reads."""
+    return 1 if isinstance(pool, ClassTokenPool) else 2 if isinstance(pool, PrefixMeanPool) else 0
+
+
+def tower_of(model: Model) -> Tower:
     """The tower of a classifier, or the tower itself. Raises UserError for a tower of another kind."""
     tower = model.tower if isinstance(model, Classifier) else model
-    if not isinstance(tower, VisionTower):
-        raise UserError(f"attention is shown of a VisionTower, and this model's tower is a {type(tower).__name__}")
+    if not isinstance(tower, VisionTower | AudioTower):
+        raise UserError(
+            f"attention is shown of a VisionTower or AudioTower, and this model's tower is a {type(tower).__name__}"
+        )
     return tower
 
 
-def grids_of(tower: VisionTower, images: Images) -> list[tuple[int, int]]:
-    """Rows and columns of the patches of each image."""
-    return [tower.patch.grid((image.shape[-2], image.shape[-1])) for image in images]
-
-
-def layer_numbers(tower: VisionTower, layers: Sequence[int] | None) -> list[int]:
+def layer_numbers(tower: Tower, layers: Sequence[int] | None) -> list[int]:
     """`layers` counted from 0, in order and once each; all of them for None. Raises UserError out of range."""
     depth = len(tower.stack.blocks)
     for number in layers or ():
@@ -104,10 +114,12 @@ def layer_numbers(tower: VisionTower, layers: Sequence[int] | None) -> list[int]
 
 
 def read_patches(
-    weights: Float[Tensor, "*heads tokens tokens"], prefix: int, class_token: bool
+    weights: Float[Tensor, "*heads tokens tokens"], prefix: int, read: int
 ) -> Float[Tensor, "*heads patches"]:
-    """What reaches the output from each patch: the class token's row, or the mean over the patches' rows."""
-    return weights[..., 0, prefix:] if class_token else weights[..., prefix:, prefix:].mean(-2)
+    """What reaches the output from each patch: the mean over the rows of the prefix tokens that are read, or where
+    there is none over the patches' rows.
+    """
+    return (weights[..., :read, prefix:] if read else weights[..., prefix:, prefix:]).mean(-2)
 
 
 @contextmanager
@@ -138,7 +150,7 @@ def watched(
             AttentionWatch(modules, keep, gradients) as watch,
         ):
             # A tensor made in inference mode can have no gradient; its copy can.
-            given = images.clone() if isinstance(images, Tensor) else [image.clone() for image in images]
+            given = images.clone() if isinstance(images, Tensor | Uneven) else [image.clone() for image in images]
             output = model(given)
             for number in layers:
                 _check(number, blocks[number].mixer, watch.seen[str(number)])

@@ -10,18 +10,17 @@ from triptych.analysis.attention import (
     POOL,
     Images,
     Model,
+    Tower,
     by_image,
-    grids_of,
     layer_numbers,
     read_patches,
+    tokens_read,
     tower_of,
     watched,
 )
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
-from triptych.nn.pool import ClassTokenPool
 from triptych.nn.watch import Keep, Seen
-from triptych.towers.vision import VisionTower
 
 FUSIONS: dict[str, Keep] = {
     "mean": lambda _, weights: weights.mean(1),
@@ -134,20 +133,20 @@ def _accumulate(layers: Sequence[Tensor], pooled: bool) -> Float[Tensor, "tokens
     return total if pooled else total - identity
 
 
-def _kept(tower: VisionTower, seen: dict[str, Seen]) -> tuple[list[list[Tensor]], list[Tensor] | None]:
+def _kept(tower: Tower, seen: dict[str, Seen]) -> tuple[list[list[Tensor]], list[Tensor] | None]:
     """Layers, then images; and the attention pool's one query to each image."""
     layers = [by_image(seen[str(number)]) for number in range(len(tower.stack.blocks))]
     return layers, [each[0] for each in by_image(seen[POOL])] if POOL in seen else None
 
 
 def _read(
-    tower: VisionTower, images: Images, matrices: Sequence[Tensor], pool: Sequence[Tensor] | None
+    tower: Tower, images: Images, matrices: Sequence[Tensor], pool: Sequence[Tensor] | None
 ) -> list[Float[Tensor, "rows columns"]]:
     """The output's share in each patch, on the grid."""
     maps = []
-    for place, (matrix, grid) in enumerate(zip(matrices, grids_of(tower, images), strict=True)):
+    for place, (matrix, grid) in enumerate(zip(matrices, tower.grids(images), strict=True)):
         if pool is None:
-            flat = read_patches(matrix, tower.prefix, isinstance(tower.pool, ClassTokenPool))
+            flat = read_patches(matrix, tower.prefix, tokens_read(tower.pool))
         else:
             flat = pool[place] @ matrix[tower.prefix :, tower.prefix :]
         maps.append(flat.unflatten(0, grid))

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
@@ -24,6 +23,7 @@ from triptych.analysis.overlays import draw_looks
 from triptych.analysis.per_class import per_class_of_confusion
 from triptych.analysis.report import build_report, confused_table
 from triptych.analysis.results import ClassificationResults, ImageOf, most_confused
+from triptych.analysis.sound_picture import picture_of
 from triptych.callbacks import words
 from triptych.callbacks.summary import RunSummary, Summary
 from triptych.data.source import BadSample
@@ -44,6 +44,8 @@ _CAPTIONS = {
 }
 # Whatever goes wrong in drawing (a font, a foreign image, a full disk) must not cost a run that has ended well.
 _FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, BadSample)
+SampleOf = Callable[[int], Tensor]
+
 _KEY_FACTS = 4  # metrics among the numbers at the top
 _GUESSES = 32  # pictures with the first guesses
 _LOOKS, _LOOKING_SECONDS = 8, 1.5  # pictures with attention over them, and the time after which no other is begun
@@ -112,13 +114,13 @@ class RunPictures(Callback):
         plots = self._run.plots
         self._attempt("curves.png", lambda: draw_curves(read_metrics(self._run.metrics), plots / "curves.png"))
         sets = all_results(pl_module, getattr(trainer, "datamodule", None))
-        _, results, image_of = sets[0] if sets else (None, None, None)
+        _, results, image_of, sample_of = sets[0] if sets else (None, None, None, None)
         if results is not None:
             self._attempt("confusion.png", lambda: draw_confusion(results, plots / "confusion.png"))
-        if results is not None and image_of is not None:
+        if results is not None and image_of is not None and sample_of is not None:
             self._attempt("predictions.png", lambda: draw_grid(results, image_of, plots / "predictions.png"))
             self._attempt("mistakes.png", lambda: draw_mistakes(results, image_of, plots / "mistakes.png"))
-            self._attempt("attention.png", lambda: _draw_attention(pl_module, results, image_of, plots))
+            self._attempt("attention.png", lambda: _draw_attention(pl_module, results, sample_of, plots))
         if isinstance(pl_module, ContrastiveObjective):
             for each in sets:
                 self._attempt(f"{each.name}_guesses.png", lambda each=each: _draw_guesses(each, plots))
@@ -151,7 +153,9 @@ class RunPictures(Callback):
         write_atomic(self._run.report, page)
 
 
-def _draw_attention(objective: LightningModule, results: ClassificationResults, image_of: ImageOf, plots: Path) -> None:
+def _draw_attention(
+    objective: LightningModule, results: ClassificationResults, sample_of: SampleOf, plots: Path
+) -> None:
     """Some pictures, spread evenly over the validation set, under the attention of the model to them."""
     model = getattr(objective, "model", None)
     if not isinstance(model, Classifier):
@@ -163,7 +167,7 @@ def _draw_attention(objective: LightningModule, results: ClassificationResults, 
         if time.monotonic() - begun > _LOOKING_SECONDS:
             break
         try:
-            found.append(explain(model, image_of(int(results.indices[place])), multi_label=results.multi_label))
+            found.append(explain(model, sample_of(int(results.indices[place])), multi_label=results.multi_label))
         except UserError as error:
             log.info("no attention.png: %s", error)
             return
@@ -191,6 +195,7 @@ class SetResults(NamedTuple):
     name: str
     results: ClassificationResults
     image_of: ImageOf
+    sample_of: SampleOf
 
 
 def all_results(objective: object, data: object) -> list[SetResults]:
@@ -207,8 +212,18 @@ def all_results(objective: object, data: object) -> list[SetResults]:
             said.logits, said.labels, said.index, objective.confusion.get(key), list(source.classes),
             objective.multi_label,
         )  # fmt: skip
-        found.append(SetResults(name, results, lambda index, source=source: as_tensor(source.read(index)[0])))
+        preprocess = getattr(getattr(objective, "model", None), "preprocess", None)
+        found.append(SetResults(name, results, *roads(source, preprocess)))
     return found
+
+
+def roads(source: ReadsPictures, preprocess: Any) -> tuple[ImageOf, SampleOf]:
+    """To the picture that stands for a sample of a data set, by its number, and to the sample itself."""
+
+    def sample(index: int) -> Tensor:
+        return as_tensor(source.read(index)[0])
+
+    return lambda index: picture_of(sample(index), preprocess), sample
 
 
 def _draw_guesses(given: SetResults, plots: Path) -> None:
@@ -219,8 +234,8 @@ def _draw_guesses(given: SetResults, plots: Path) -> None:
     draw_guesses(guesses_of(given.results, rows), given.image_of, path, f"{given.name}: what it thinks of first")
 
 
-def as_tensor(picture: Tensor | Image.Image) -> UInt8[Tensor, "channels height width"]:
-    """An image as uint8, from a tensor of that kind or a PIL image of any mode."""
+def as_tensor(picture: Tensor | Image.Image) -> Tensor:
+    """An image as uint8 `(channels, height, width)`, from a PIL image of any mode; a tensor as it is."""
     if isinstance(picture, Tensor):
         return picture
     pixels = np.asarray(picture.convert("L" if picture.mode in ("L", "1", "I;16") else "RGB"))

@@ -14,10 +14,11 @@ from rich.text import Text
 from triptych.analysis import machine
 from triptych.analysis.results import ImageOf
 from triptych.callbacks.display import Status, display
-from triptych.callbacks.pictures import as_tensor
+from triptych.callbacks.pictures import roads
 from triptych.data.source import Source
 from triptych.errors import UserError
 from triptych.evaluation.ranks import Ranks, joined, launch, launched
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
 from triptych.rundir import Masking, RunDirectory, console
 
@@ -97,9 +98,9 @@ class Progress:
             self._display.show(Status(self._label, done, total), moment)
 
 
-def image_of(source: Source) -> ImageOf:
-    """The images of a data set by number, as they are drawn."""
-    return lambda index: as_tensor(source.read(index)[0])
+def image_of(source: Source, preprocess: Preprocess | AudioPreprocess) -> ImageOf:
+    """The images of a data set by number, or pictures of its sounds, as they are drawn."""
+    return roads(source, preprocess)[0]
 
 
 def run_name(path: Path) -> str:
@@ -113,11 +114,16 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def data_config(data: Settings, preprocess: Preprocess) -> Settings:
+def data_config(data: Settings, preprocess: Preprocess | AudioPreprocess) -> Settings:
     """The settings of the data with the preprocessing that was used, without those that evaluation does not read."""
-    used = data | {
-        "image_size": list(preprocess.image_size), "mean": list(preprocess.mean), "std": list(preprocess.std),
-    }  # fmt: skip
+    if isinstance(preprocess, AudioPreprocess):
+        used = data | {
+            "front_end": preprocess.front_end.to_dict(), "max_seconds": preprocess.max_seconds,
+        }  # fmt: skip
+    else:
+        used = data | {
+            "image_size": list(preprocess.image_size), "mean": list(preprocess.mean), "std": list(preprocess.std),
+        }  # fmt: skip
     for unused in ("augment", "evaluate", "cache", "seed", "max_bad_fraction", "samples", "distinct"):
         used.pop(unused, None)
     return used

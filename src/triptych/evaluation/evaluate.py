@@ -108,7 +108,7 @@ class _Evaluation:
         outputs.write_predictions(run, scores, name_of, settings["probabilities"], settings["predictions"] == "parquet")
         pictures = []
         for name, each in scores.items():
-            images = image_of(sources[name])
+            images = image_of(sources[name], given.preprocess)
             pictures += outputs.draw_all(run, name, each, images, name_of[name], settings["worst"])
         numbers = self._numbers(given, scores, device)
         outputs.write_metrics(run, numbers)

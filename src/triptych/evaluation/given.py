@@ -10,6 +10,7 @@ from torch import nn
 from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint, is_run
 from triptych.checkpoints.load import load
 from triptych.errors import UserError
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
 from triptych.models.contrastive import Contrastive
 
@@ -23,14 +24,14 @@ class GivenModel:
         path: the checkpoint folder that was read.
         classes: names of its outputs; None where nothing tells them.
         multi_label: whether its outputs are decided one by one; None where the checkpoint does not say.
-        preprocess: what it wants of its images.
+        preprocess: what it wants of its input.
     """
 
     model: nn.Module
     path: Path
     classes: list[str] | None
     multi_label: bool | None
-    preprocess: Preprocess
+    preprocess: Preprocess | AudioPreprocess
 
 
 def load_given(checkpoint: dict[str, Any], allow: tuple[str, ...] = ()) -> GivenModel:
@@ -50,9 +51,9 @@ def known_of(model: nn.Module, path: Path, names: str | None) -> GivenModel:
         UserError: see `load_given`.
     """
     preprocess, outputs = getattr(model, "preprocess", None), getattr(model, "num_classes", None)
-    if not isinstance(preprocess, Preprocess) or not isinstance(outputs, int):
+    if not isinstance(preprocess, Preprocess | AudioPreprocess) or not isinstance(outputs, int):
         raise UserError(
-            f"{path} holds a {type(model).__name__}, and only classifiers of images can be used here"
+            f"{path} holds a {type(model).__name__}, and only classifiers can be used here"
             + (": ask it with `triptych zero_shot`" if isinstance(model, Contrastive) else "")
         )
     config = getattr(model, "config", None) or {}

@@ -3,20 +3,22 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from triptych.data.collation import collation
+from triptych.data.collation import collation_of
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.order import Order
 from triptych.data.samples import Failure
 from triptych.data.source import Source
 from triptych.errors import UserError
-from triptych.features.mixed_images import MixedImages
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
+from triptych.features.uneven import Uneven
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -39,7 +41,7 @@ class Said:
 
 
 class Forward:
-    """The model on a device, from pixels of the right size to logits on the CPU.
+    """The model on a device, from pixels of the right size, or waveforms, to logits on the CPU.
 
     Args:
         model: in evaluation mode.
@@ -48,18 +50,22 @@ class Forward:
         precision: `32-true`, or a key of `AUTOCAST`.
     """
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, model: nn.Module, preprocess: Preprocess | AudioPreprocess, device: torch.device, precision: str
+    ) -> None:
         self.device = device
         self._model = model.to(device)
         self._preprocess = preprocess
         self._type = AUTOCAST.get(precision)
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor | MixedImages) -> Float[Tensor, "batch classes"]:
-        """Logits, float32, of uint8 images `(batch, channels, height, width)`, or each of its own size."""
-        images = self._preprocess.normalise(images.to(self.device, non_blocking=True))
+    def __call__(self, raw: Tensor | Uneven) -> Float[Tensor, "batch classes"]:
+        """Logits, float32, of uint8 images `(batch, channels, height, width)`, or each of its own size, or of
+        waveforms.
+        """
+        inputs = self._preprocess.normalise(cast(Any, raw.to(self.device, non_blocking=True)))
         with torch.autocast(self.device.type, self._type) if self._type else nullcontext():
-            return self._model(images).float().cpu()
+            return self._model(inputs).float().cpu()
 
 
 class WholeBatches(Order):
@@ -106,7 +112,7 @@ class _Collected(BadSamples):
 def run_over(
     source: Source,
     forward: Forward,
-    preprocess: Preprocess,
+    preprocess: Preprocess | AudioPreprocess,
     order: WholeBatches,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -116,19 +122,19 @@ def run_over(
     Args:
         source: the data set.
         forward: the model.
-        preprocess: brings each image to the model's size.
+        preprocess: brings each sample to what the model takes.
         order: the batches of this process.
         workers: processes that read images; 0 reads in this one.
         progress: told the batches done and to do after each.
     """
     bad = _Collected(len(source))
-    joined = collation(len(preprocess.mean), preprocess.native or preprocess.image_size)
+    joined = collation_of(preprocess)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     if order.steps_per_epoch:
         loader = StepLoader(source, order, preprocess.cut, joined, bad, workers, training=False)
         for done, batch in enumerate(loader, start=1):
             # Copies, for a batch's memory is used again for the next one.
-            parts.append((batch["index"].clone(), batch["label"].clone(), forward(batch["image"])))
+            parts.append((batch["index"].clone(), batch["label"].clone(), forward(batch[joined.modality])))
             if progress is not None:
                 progress(done, len(loader))
     if not parts:

@@ -1,4 +1,4 @@
-"""The images that `input` names: a file, a folder, a pattern, or standard input."""
+"""The images or sounds that `input` names: a file, a folder, a pattern, or standard input."""
 
 import glob
 import os
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from triptych.data.decode import EXTENSIONS
 from triptych.data.files import suggest
 from triptych.data.folder import files_in
+from triptych.data.medium import Medium, Pictures
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 
@@ -17,30 +17,35 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True)
 class Input:
-    """One image to be: its name, and how to get its bytes (`BadSample` where that fails)."""
+    """One image or sound to be: its name, and how to get its bytes (`BadSample` where that fails)."""
 
     name: str
     read: Callable[[], bytes]
 
 
-def find_inputs(given: str, standard_input: Callable[[], bytes], key: str = "input") -> list[Input]:
-    """The images that `given` names, in the order of their names (of a list: in its order).
+def find_inputs(
+    given: str, standard_input: Callable[[], bytes], key: str = "input", medium: Medium | None = None
+) -> list[Input]:
+    """The images, or files of another medium, that `given` names, in the order of their names (of a list: in its
+    order).
 
-    A file is taken whatever its name ends in; of a folder, at any depth, the files that end as images do. Standard
-    input is an image where it holds a zero byte, as every format of image does and no list of files, else that list,
-    one a line. `key` is the setting's name, for messages.
+    A file is taken whatever its name ends in; of a folder, at any depth, the files that end as those do. Standard
+    input is one where it holds a zero byte, as every format of image or sound does and no list of files, else that
+    list, one a line. `key` is the setting's name, for messages.
 
     Raises:
         UserError: nothing there; the message names what is near.
     """
+    medium = medium or Pictures()
     if given == STANDARD_INPUT:
-        return _of_standard_input(standard_input(), key)
+        return _of_standard_input(standard_input(), key, medium)
     path = Path(given).expanduser()
     if path.is_dir():
-        found = files_in(path)
+        found = files_in(path, medium.extensions)
         if not found:
             raise UserError(
-                f"{key}={given} is a folder without images: files that end in {', '.join(EXTENSIONS)} are read"
+                f"{key}={given} is a folder without {medium.many}: files that end in "
+                f"{', '.join(medium.extensions)} are read"
             )
         return [_file(name) for name in found]
     if path.exists():
@@ -56,10 +61,10 @@ def find_inputs(given: str, standard_input: Callable[[], bytes], key: str = "inp
     )
 
 
-def _of_standard_input(data: bytes, key: str) -> list[Input]:
+def _of_standard_input(data: bytes, key: str, medium: Medium) -> list[Input]:
     if not data.strip():
         raise UserError(
-            f"{key}=- reads standard input, and there was nothing: pipe an image or a list of files into it"
+            f"{key}=- reads standard input, and there was nothing: pipe one {medium.one} or a list of files into it"
         )
     if b"\0" in data:
         return [Input("standard input", lambda: data)]

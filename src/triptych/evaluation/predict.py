@@ -1,4 +1,4 @@
-"""`triptych predict`: what a trained model says of images. Standard output holds nothing but that."""
+"""`triptych predict`: what a trained model says of images or sounds. Standard output holds nothing but that."""
 
 import os
 import sys
@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, UInt8
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from torch import Tensor
 
 from triptych.callbacks.display import Status, display
-from triptych.data.decode import decode_image
 from triptych.data.files import suggest
 from triptych.data.source import BadSample
 from triptych.errors import UserError
+from triptych.evaluation.asking import Asked, Piece, Reading, answers, reading_of
 from triptych.evaluation.given import GivenModel, device_of, load_given
 from triptych.evaluation.inference import Forward
 from triptych.evaluation.inputs import Input, find_inputs
 from triptych.evaluation.told import FORMATS, Told, as_text, csv_head, line_of, table
-from triptych.features.preprocess import Preprocess
 from triptych.rundir import write_atomic
 
 STANDARD_OUTPUT = "-"
@@ -39,8 +36,9 @@ def predict(config: DictConfig) -> int:
     """
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     form = _form(settings)
-    inputs = find_inputs(settings["input"], sys.stdin.buffer.read)
     given = load_given(settings["checkpoint"], tuple(settings["allow_targets"]))
+    reading = reading_of(given, settings["hop_seconds"])
+    inputs = find_inputs(settings["input"], sys.stdin.buffer.read, medium=reading.medium)
     device = device_of(settings["device"]["accelerator"])
     if settings["device"]["threads"]:
         torch.set_num_threads(settings["device"]["threads"])
@@ -52,7 +50,7 @@ def predict(config: DictConfig) -> int:
             f"{given.path} does not name its classes: their numbers stand for them (checkpoint.classes=FILE names them)"
         )
     forward = Forward(given.model, given.preprocess, device, settings["device"]["precision"])
-    told = tell(inputs, forward, given, names, settings)
+    told = tell(inputs, forward, given, reading, names, settings)
     if settings["output"] == STANDARD_OUTPUT and form != "json":
         return _stream(told, form, min(settings["top"], len(names)))
     every = list(told)
@@ -65,14 +63,19 @@ def predict(config: DictConfig) -> int:
         write_atomic(output, as_text(every, form, min(settings["top"], len(names))))
     except OSError as error:
         raise UserError(f"output={output} cannot be written: {error.strerror}") from error
-    _say(f"{len(every):,} images told in {output}")
+    _say(f"{len(every):,} {reading.medium.many} told in {output}")
     return 0
 
 
 def tell(
-    inputs: list[Input], forward: Forward, given: GivenModel, names: list[str], settings: dict[str, Any]
+    inputs: list[Input],
+    forward: Forward,
+    given: GivenModel,
+    reading: Reading,
+    names: list[str],
+    settings: dict[str, Any],
 ) -> Iterator[Told]:
-    """What the model says of each image that can be read, in order; the others are named and counted on standard
+    """What the model says of each input that can be read, in order; the others are named and counted on standard
     error.
 
     Raises:
@@ -81,16 +84,16 @@ def tell(
     screen, begun, failures = Console(stderr=True), time.monotonic(), []
     shown = display(screen, begun)
     try:
-        batch: list[tuple[str, Tensor]] = []
-        for done, (each, result) in enumerate(_decoded(inputs, given.preprocess, settings), start=1):
+        batch: list[Asked] = []
+        for done, (each, result) in enumerate(_decoded(inputs, reading, settings), start=1):
             if isinstance(result, BadSample):
                 failures.append(each.name)
                 shown.line(f"left out {each.name}: {result}")
             else:
-                batch.append((each.name, result))
-            if batch and (len(batch) == settings["batch_size"] or done == len(inputs)):
-                logits = forward(given.preprocess.batch([image for _, image in batch]))
-                yield from _classes(batch, logits, given, names, settings)
+                batch.append(Asked(each.name, result))
+            pieces = sum(len(asked.pieces) for asked in batch)
+            if batch and (pieces >= settings["batch_size"] or done == len(inputs)):
+                yield from answers(batch, forward, given, names, settings)
                 batch = []
             now = time.monotonic()
             if shown.due(now, done, None):
@@ -98,25 +101,26 @@ def tell(
     finally:
         shown.close()
     if len(failures) == len(inputs):
-        raise UserError(f"none of the {len(inputs)} given images can be read; the first is {failures[0]}")
+        raise UserError(
+            f"none of the {len(inputs)} given {reading.medium.many} can be read; the first is {failures[0]}"
+        )
     if failures:
-        _say(f"{len(failures):,} of {len(inputs):,} images could not be read and were left out")
+        _say(f"{len(failures):,} of {len(inputs):,} {reading.medium.many} could not be read and were left out")
 
 
 def _decoded(
-    inputs: list[Input], preprocess: Preprocess, settings: dict[str, Any]
-) -> Iterator[tuple[Input, UInt8[Tensor, "channels height width"] | BadSample]]:
-    """Images of the model's size in order, decoded by threads ahead of the model."""
-    channels = len(preprocess.mean)
+    inputs: list[Input], reading: Reading, settings: dict[str, Any]
+) -> Iterator[tuple[Input, list[Piece] | BadSample]]:
+    """What the model takes of each input, in order, decoded by threads ahead of the model."""
 
-    def prepare(each: Input) -> Tensor | BadSample:
+    def prepare(each: Input) -> list[Piece] | BadSample:
         try:
-            return preprocess.cut(decode_image(each.read(), channels))
+            return reading.pieces(each.read())
         except BadSample as error:
             return error
 
     ahead = 2 * settings["batch_size"] + settings["workers"]
-    waiting: deque[tuple[Input, Future[Tensor | BadSample]]] = deque()
+    waiting: deque[tuple[Input, Future[list[Piece] | BadSample]]] = deque()
     with ThreadPoolExecutor(settings["workers"]) as pool:
         try:
             for each in inputs:
@@ -129,21 +133,6 @@ def _decoded(
                 yield first, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _classes(
-    batch: list[tuple[str, Tensor]],
-    logits: Float[Tensor, "batch classes"],
-    given: GivenModel,
-    names: list[str],
-    settings: dict[str, Any],
-) -> Iterator[Told]:
-    probabilities = logits.double().sigmoid() if given.multi_label else logits.double().softmax(dim=-1)
-    best, places = probabilities.topk(min(settings["top"], len(names)), dim=-1)
-    least = settings["threshold"] if given.multi_label else 0.0
-    for (name, _), row, which in zip(batch, best.tolist(), places.tolist(), strict=True):
-        pairs = zip(which, row, strict=True)
-        yield Told(name, tuple((names[place], value) for place, value in pairs if value >= least))
 
 
 def _form(settings: dict[str, Any]) -> str:

@@ -4,9 +4,13 @@ from typing import Any
 
 from triptych.build import RUN_PACKAGES, build
 from triptych.data.files import suggest
-from triptych.data.source import BadSample, Relabelled, Source, with_root
+from triptych.data.medium import Medium
+from triptych.data.sound import Sounds
+from triptych.data.source import BadSample, Relabelled, Source, SourceFactory, with_root, with_setting
 from triptych.errors import UserError
 from triptych.evaluation.given import GivenModel
+from triptych.features.audio_preprocess import AudioPreprocess
+from triptych.features.preprocess import Preprocess
 
 TRAIN = "train"
 _TRIED = 100  # samples, until one can be read
@@ -26,14 +30,35 @@ def build_sets(
     Raises:
         UserError: no such set; classes, labels or channels that the model does not have.
     """
-    sources = {name: _matched(name, source, given) for name, source in sources_of(data, names, allow).items()}
-    for name, source in sources.items():
-        check_channels(name, source, len(given.preprocess.mean))
+    medium = medium_of(data, given)
+    found = sources_of(data, names, allow, medium)
+    sources = {name: _matched(name, source, given) for name, source in found.items()}
+    if isinstance(given.preprocess, Preprocess):
+        for name, source in sources.items():
+            check_channels(name, source, len(given.preprocess.mean))
     return sources
 
 
-def sources_of(data: dict[str, Any], names: list[str] | None, allow: tuple[str, ...] = ()) -> dict[str, Source]:
-    """The sources of a data configuration by name, as they are. Arguments: `build_sets`.
+def medium_of(data: dict[str, Any], given: GivenModel) -> Medium | None:
+    """How sounds are decoded for the model; None for images.
+
+    Raises:
+        UserError: data of sounds for a model of images, or the other way round.
+    """
+    sounds = str(data.get("_target_")).endswith(".AudioData")
+    if sounds != isinstance(given.preprocess, AudioPreprocess):
+        words = ("sounds", "images") if sounds else ("images", "sounds")
+        raise UserError(f"the data are {words[0]}, and the model in {given.path} is of {words[1]}: choose other data")
+    if not isinstance(given.preprocess, AudioPreprocess):
+        return None
+    return Sounds(given.preprocess.sample_rate, data.get("stereo", "mean"), data.get("resampling", True))
+
+
+def sources_of(
+    data: dict[str, Any], names: list[str] | None, allow: tuple[str, ...] = (), medium: Medium | None = None
+) -> dict[str, Source]:
+    """The sources of a data configuration by name, as they are, of a medium other than pictures where there is one.
+    Arguments: `build_sets`.
 
     Raises:
         UserError: no such set.
@@ -48,9 +73,13 @@ def sources_of(data: dict[str, Any], names: list[str] | None, allow: tuple[str, 
     if not chosen:
         raise UserError(f"there is no set to evaluate: choose from sets=[{','.join(known)}]")
     return {
-        name: with_root(data.get("root"), build(configs[name], (*RUN_PACKAGES, *allow)))()
+        name: with_root(data.get("root"), _of(medium, build(configs[name], (*RUN_PACKAGES, *allow))))()
         for name in dict.fromkeys(chosen)
     }
+
+
+def _of(medium: Medium | None, factory: SourceFactory) -> SourceFactory:
+    return factory if medium is None else with_setting(factory, "medium", medium)
 
 
 def _matched(name: str, source: Source, given: GivenModel) -> Source:

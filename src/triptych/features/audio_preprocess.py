@@ -69,15 +69,19 @@ class AudioPreprocess:
         start = (clip.shape[1] - most) // 2
         return clip[:, start : start + most]
 
-    def windows(self, clip: Float[Tensor, "1 samples"], hop_seconds: float) -> list[Float[Tensor, "1 kept"]]:
-        """The whole clip in windows of ``max_seconds``, one every ``hop_seconds``, the last one at its end; a clip that
-        is short enough is one window.
+    def windows(
+        self, clip: Float[Tensor, "1 samples"], hop_seconds: float | None = None
+    ) -> list[tuple[float, Float[Tensor, "1 kept"]]]:
+        """The whole clip in windows of ``max_seconds``, each with its start in seconds: one every ``hop_seconds``
+        (None: half a window), the last one at the clip's end; a clip that is short enough is one window.
         """
-        most, hop = self.max_samples, max(1, round(hop_seconds * self.sample_rate))
+        most = self.max_samples
         if most is None or clip.shape[1] <= most:
-            return [clip]
+            return [(0.0, clip)]
+        hop = most // 2 if hop_seconds is None else round(hop_seconds * self.sample_rate)
         last = clip.shape[1] - most
-        return [clip[:, start : start + most] for start in [*range(0, last, hop), last]]
+        starts = [*range(0, last, max(1, hop)), last]
+        return [(start / self.sample_rate, clip[:, start : start + most]) for start in starts]
 
     def batch(self, clips: Sequence[Float[Tensor, "1 _"]]) -> Waveforms:
         """What `cut` gave for some clips as the batch that `normalise` takes."""

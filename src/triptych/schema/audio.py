@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from triptych.schema.option import PIXELS, Range, option
+from triptych.schema.model import Patch
+from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 
 _SHARE = Range(least=0, below=1)
@@ -191,21 +192,6 @@ class Patchout(Part):
 
 
 @dataclass
-class SpectrogramPatch(Part):
-    """Spectrograms to patches to tokens."""
-
-    _target_: str = "triptych.nn.patch.PatchEmbedding"
-    _partial_: bool = True
-    patch_size: Any = option("bands and frames of a patch, one number or two", range=PIXELS)
-    channels: int = option("a spectrogram has one", default=1, range=Range(least=1, most=1))
-    stride: Any = option(
-        "bands and frames from patch to patch; null: the patch size, so that patches do not overlap", default=None,
-        range=PIXELS,
-    )  # fmt: skip
-    bias: bool = option("bias in the projection", default=True)
-
-
-@dataclass
 class AudioTower(Part):
     """An audio spectrogram transformer: log-mel frames to an embedding."""
 
@@ -214,7 +200,7 @@ class AudioTower(Part):
     frames: int = option("frames of a clip that positions are built for; any number is taken", range=Range(least=1))
     dim: int = option("width of the tokens", range=Range(least=1))
     depth: int = option("number of blocks", range=Range(least=1))
-    patch: SpectrogramPatch = field(default_factory=SpectrogramPatch)
+    patch: Patch = field(default_factory=Patch)
     mixer: Part = field(default_factory=Part)
     feedforward: Part = field(default_factory=Part)
     norm: Part = field(default_factory=Part)
@@ -255,7 +241,6 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
     "objective.mask": (SpecAugment,),
     "objective.mix": (ClipMix,),
     "model.tower": (AudioTower,),
-    "model.tower.patch": (SpectrogramPatch,),
     "model.tower.patchout": (Patchout,),
     "model.head": (NormedHead,),
 }

@@ -13,7 +13,7 @@ _PROBABILITY = Range(least=0, most=1)
 
 
 @dataclass
-class Folds:
+class Folds(Part):
     """Cross-validation: one fold (or several) is for validation, the rest for training."""
 
     _target_: str = "triptych.data.folds.Folds"
@@ -22,7 +22,7 @@ class Folds:
 
 
 @dataclass
-class Segment:
+class Segment(Part):
     """Columns that say which part of a sound file a row means, in seconds."""
 
     _target_: str = "triptych.data.segment.Segment"
@@ -260,6 +260,8 @@ _SOURCES = (Shards, Folder, Manifest, Pattern, Datasets, FashionMnist, Cifar10)
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "data": (Images,),
     "data.train": _SOURCES,
+    "data.train.folds": (Folds,),
+    "data.train.segment": (Segment,),
     "data.augment": (CentreCrop, RandomResizedCrop, PadCrop, RandAugment, ThreeAugment),
     "data.augment.crop": (RandomResizedCrop, PadCrop),
     "data.evaluate": (CentreCrop,),

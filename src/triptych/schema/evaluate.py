@@ -87,12 +87,12 @@ class Evaluate:
 
 @dataclass
 class Predict:
-    """`triptych predict`: what a trained model says of images."""
+    """`triptych predict`: what a trained model says of images or sounds."""
 
     checkpoint: Given = field(default_factory=Given)
     input: str = option(
-        "an image, a folder (read at any depth), a pattern such as 'pictures/*.jpg', or - for standard input: an "
-        "image, or a list of files, one a line"
+        "an image or a sound, a folder (read at any depth), a pattern such as 'pictures/*.jpg', or - for standard "
+        "input: one file's content, or a list of files, one a line"
     )
     output: str | None = option(
         "file to write, .csv, .json or .jsonl; - writes to standard output in `format`; null: a table",
@@ -100,13 +100,19 @@ class Predict:
     )
     format: str = option("form of what output=- writes", default="csv", range=Range(choices=("csv", "json", "jsonl")))
     overwrite: bool = option("replace the output file where it exists", default=False)
-    top: int = option("classes told of each image, the most probable first", default=5, range=Range(least=1))
+    top: int = option("classes told of each file, the most probable first", default=5, range=Range(least=1))
     threshold: float = option(
         "least probability of a class to be told, where samples have several labels",
         default=0.5,
         range=Range(above=0, below=1),
     )
-    batch_size: int = option("images that the model gets at a time", default=32, range=Range(least=1))
+    hop_seconds: float | None = option(
+        "of a recording longer than the model takes at once: seconds from window to window; null: half a window",
+        default=None,
+        range=Range(above=0),
+    )
+    over_time: bool = option("tell each window of a recording, instead of their mean", default=False)
+    batch_size: int = option("images or windows that the model gets at a time", default=32, range=Range(least=1))
     workers: int = option("threads that read and decode images", default=4, range=Range(least=1))
     device: Device = field(default_factory=Device)
     allow_targets: list[str] = option("packages of your own whose classes the checkpoint may name", default=[])

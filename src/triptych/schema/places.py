@@ -15,6 +15,8 @@ for room in _ROOMS:
 
 _NAMED = (
     (re.compile(r"data\.(validation|train\.sources)\.[^.]+\.caption"), pairs.CAPTIONS),
+    (re.compile(r"data\.validation\.[^.]+\.folds"), (data.Folds,)),
+    (re.compile(r"data\.validation\.[^.]+\.segment"), (data.Segment,)),
     (re.compile(r"data\.validation\.[^.]+"), (*data.SOURCES, *pairs.SINGLE)),
     (re.compile(r"data\.augment\.transforms\.[^.]+(\.transform)?"), audio.CHANGES),
     (re.compile(r"data\.train\.sources\.[^.]+"), pairs.SINGLE),

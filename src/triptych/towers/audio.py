@@ -85,6 +85,11 @@ class AudioTower(PatchTower):
         """The tokens after each block, normalised as the final ones are; the last entry is `forward`'s ``tokens``."""
         return self.stack.intermediates(*self.embed(mel, lengths))
 
+    def grids(self, mel: Mel | Sequence[Tensor]) -> list[tuple[int, int]]:
+        """Rows (bands, the lowest first) and columns (moments) of the patches of each clip."""
+        lengths = [len(clip) for clip in mel]
+        return [self.patch.grid((self._height, _covering(n, self.patch, 1, self.tail == "complete"))) for n in lengths]
+
     def embed(self, mel: Mel, lengths: Lengths = None) -> tuple[Float[Tensor, "*batch dim"], SequenceLayout]:
         """The tokens that enter the stack, prefix tokens first, and their layout."""
         if isinstance(mel, Tensor) and lengths is not None:

@@ -70,6 +70,10 @@ class VisionTower(PatchTower):
         """The tokens after each block, normalised as the final ones are; the last entry is `forward`'s ``tokens``."""
         return self.stack.intermediates(*self.embed(images))
 
+    def grids(self, images: Images | Sequence[Float[Tensor, "channels _ _"]]) -> list[tuple[int, int]]:
+        """Rows and columns of the patches of each image."""
+        return [self.patch.grid((image.shape[-2], image.shape[-1])) for image in images]
+
     def embed(
         self, images: Images | Sequence[Float[Tensor, "channels _ _"]]
     ) -> tuple[Float[Tensor, "*batch dim"], SequenceLayout]:

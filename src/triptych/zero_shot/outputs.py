@@ -16,6 +16,7 @@ from triptych.callbacks import words
 from triptych.evaluation import outputs
 from triptych.evaluation.common import Settings, data_config, image_of, print_rows
 from triptych.evaluation.scores import SetScores
+from triptych.features.preprocess import Preprocess
 from triptych.rundir import RunDirectory, file_name, write_atomic
 from triptych.zero_shot.given import GivenPair
 from triptych.zero_shot.scores import ProbeScores, RetrievalScores, SetResult
@@ -40,7 +41,9 @@ def write_all(
         rows = (row for name, each in classified.items() for row in _rows(name, each, results[name], top))
         outputs.write_table(run.path / "predictions", columns, rows, settings["predictions"] == "parquet")
         pictures = [
-            picture for name, each in classified.items() for picture in _pictures(run, name, each, results, settings)
+            picture
+            for name, each in classified.items()
+            for picture in _pictures(run, name, each, results, given.preprocess, settings)
         ]
     numbers = _numbers(settings, given, results) | facts
     write_atomic(run.summary, json.dumps(numbers, indent=2, allow_nan=False) + "\n")
@@ -103,16 +106,22 @@ def _guesses(scores: SetScores, row: int, top: int) -> Guesses:
 
 
 def _pictures(
-    run: RunDirectory, name: str, scores: SetScores, results: Mapping[str, SetResult], settings: Settings
+    run: RunDirectory,
+    name: str,
+    scores: SetScores,
+    results: Mapping[str, SetResult],
+    preprocess: Preprocess,
+    settings: Settings,
 ) -> list[tuple[str, Path]]:
     source = results[name].source
     # Evenly spread, for data are often sorted by class.
     rows = np.linspace(0, scores.samples - 1, min(settings["pictures"], scores.samples)).astype(int)
     guesses = [_guesses(scores, row, min(settings["top"], len(scores.classes))) for row in rows.tolist()]
     path = run.plots / f"{file_name(name)}_guesses.png"
-    draw_guesses(guesses, image_of(source), path, f"{name}: what it thinks of first")
+    images = image_of(source, preprocess)
+    draw_guesses(guesses, images, path, f"{name}: what it thinks of first")
     drawn = [(f"{name}: samples spread evenly over the set, each with its top guesses; the true one is green", path)]
-    return drawn + outputs.draw_all(run, name, scores, image_of(source), source.name, settings["pictures"])
+    return drawn + outputs.draw_all(run, name, scores, images, source.name, settings["pictures"])
 
 
 def _page(

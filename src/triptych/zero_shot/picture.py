@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from triptych.errors import UserError
+from triptych.evaluation.asking import reading_of
 from triptych.evaluation.given import GivenModel, device_of
 from triptych.evaluation.inference import Forward
 from triptych.evaluation.inputs import find_inputs
@@ -39,6 +40,6 @@ def ask(settings: dict[str, Any], labels: list[str]) -> int:
         ZeroShotClassifier(given.model, classes), given.path, labels, given.own_probabilities, given.preprocess
     )
     forward = Forward(classifier.model, given.preprocess, device, precision)
-    how = {"batch_size": _BATCH, "workers": _WORKERS, "top": settings["top"], "threshold": 0.0}
-    out(table(list(tell(inputs, forward, classifier, labels, how))))
+    how = {"batch_size": _BATCH, "workers": _WORKERS, "top": settings["top"], "threshold": 0.0, "over_time": False}
+    out(table(list(tell(inputs, forward, classifier, reading_of(classifier), labels, how))))
     return 0
