@@ -43,9 +43,10 @@ def both_models(size: tuple[int, int, int], stride: int) -> tuple[Any, Any]:
     """transformers' model with random weights, tokens and positions included, and ours read from what it saves."""
     dim, depth, heads = size
     import_torchaudio()  # transformers imports it with its models, and would fail where it is built for another CUDA
+    settings: dict[str, Any] = {"num_labels": CLASSES}
     config = transformers.ASTConfig(
         hidden_size=dim, num_hidden_layers=depth, num_attention_heads=heads, intermediate_size=4 * dim,
-        frequency_stride=stride, time_stride=stride, max_length=FRAMES, num_mel_bins=BINS, num_labels=CLASSES,
+        frequency_stride=stride, time_stride=stride, max_length=FRAMES, num_mel_bins=BINS, **settings,
     )  # fmt: skip
     config._attn_implementation = "sdpa"
     theirs = transformers.ASTForAudioClassification(config)
@@ -86,7 +87,7 @@ class Sides:
         losses = [self.loss(logits, labels) for _, logits in (first, second)]
         counted = [flops(loss) for loss in losses]
         steps = [training_step(model, loss) for (model, _), loss in zip((first, second), losses, strict=True)]
-        result = compare(*steps, pairs, warmup=1, device=self.device)
+        result = compare(steps[0], steps[1], pairs, warmup=1, device=self.device)
         print(
             f"{name:<42}{result!s:<26}{counted[0] / counted[1]:>6.2f}"
             f"{result.first.median:>10.3f}{result.second.median:>9.3f}",

@@ -34,7 +34,7 @@ class Original(nn.Module):
         self.v.pos_embed = nn.Parameter(torch.randn(1, places + 2, DIM))
         self.v.patch_embed = nn.Module()
         self.v.patch_embed.proj = nn.Conv2d(1, DIM, 16, stride)
-        norm = partial(nn.LayerNorm, eps=eps)
+        norm: Any = partial(nn.LayerNorm, eps=eps)
         self.v.blocks = nn.Sequential(*(Block(DIM, 2, qkv_bias=True, norm_layer=norm) for _ in range(2)))
         self.v.norm = norm(DIM)
         self.v.head, self.v.head_dist = nn.Linear(DIM, 1000), nn.Linear(DIM, 1000)
@@ -97,10 +97,11 @@ def test_each_eps_is_its_own(tmp_path: Path) -> None:
     for eps, head_eps in ((1e-6, 1e-5), (1e-12, 1e-5), (1e-6, 1e-6)):
         torch.manual_seed(0)
         theirs = Original(16, 128, eps, head_eps).eval()
+        v: Any = theirs.v
         with torch.no_grad():
-            for parameter in (theirs.v.cls_token, theirs.v.dist_token, theirs.v.pos_embed, theirs.v.norm.weight):
+            for parameter in (v.cls_token, v.dist_token, v.pos_embed, v.norm.weight):
                 parameter.mul_(1e-3)
-            theirs.v.norm.bias.zero_()
+            v.norm.bias.zero_()
         mel = torch.randn(1, 128, 128)
         ours: Any = triptych.load(saved(theirs, tmp_path / "a.pth"))
         with torch.no_grad():
