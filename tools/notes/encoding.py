@@ -8,8 +8,8 @@ import soundfile
 from .synthesizer import RATE, Samples
 
 COMPRESSION = 0.9
-"""Of libsndfile, 0 to 1: quality 0.1 of Vorbis, the second lowest step. Log-mel energies (64 bands, down to 60 dB below
-a note's loudest) move by 0.9 dB on average; Opus at as many bytes moves them by 2 dB and more."""
+"""Of libsndfile, 0 to 1: quality 0.1 of Vorbis. Log-mel energies (64 bands, down to 60 dB below a note's loudest)
+move by 0.9 dB on average; Opus moves them nearly twice as far at as many bytes."""
 
 SERIAL = 1
 _SERIAL_AT, _CHECKSUM_AT, _SEGMENTS_AT, _HEADER = 14, 22, 26, 27
