@@ -1,9 +1,10 @@
 """Builds a training run from its configuration, runs it, and leaves a run directory that tells what happened."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,8 @@ from torch import nn
 from triptych.callbacks.signals import RunStopped
 from triptych.checkpoints.find import step_folders
 from triptych.checkpoints.lock import RunLock
+from triptych.cross_validation import cross_validate, held_out
+from triptych.data.folds import EACH
 from triptych.errors import TrainingFault
 from triptych.job import Job
 from triptych.kinds import check_kinds
@@ -21,10 +24,26 @@ from triptych.tower_weights import given_towers
 log = logging.getLogger("triptych.run")
 
 
+class Trained(NamedTuple):
+    """How a training ended: the exit code, and where it left its files."""
+
+    code: int
+    run: RunDirectory
+
+
 def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[str] = ()) -> int:
-    """Trains as `config` (the schema's `Train` or `Finetune`) says, in a new or (`resume`) an old run directory; the
-    exit code. `given` is a model whose weights are made to fit, `notes` are lines for the log of the run.
+    """Trains as `config` (the schema's `Train` or `Finetune`) says, in a new or (`resume`) an old run directory, or in
+    one for each fold; the exit code. `given` is a model whose weights are made to fit, `notes` are lines for the log of
+    the run.
     """
+    if held_out(config) == EACH and not config.resume:
+        # Each fold starts from the same weights, not from those of the fold before.
+        return cross_validate(config, lambda fold: train_once(fold, copy.deepcopy(given), notes))
+    return train_once(config, given, notes).code
+
+
+def train_once(config: DictConfig, given: nn.Module | None = None, notes: Sequence[str] = ()) -> Trained:
+    """One training of those that `train` does."""
     check_kinds(config)
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     towers = [] if config.resume else given_towers(settings)
@@ -58,10 +77,10 @@ def train(config: DictConfig, given: nn.Module | None = None, notes: Sequence[st
                 else "Start again"
             )
             log.warning("%s. %s", stop, again)
-            return int(stop.code or 0)
+            return Trained(int(stop.code or 0), run)
         except TrainingFault as fault:
             raise TrainingFault(f"{fault}. {_last_good(run)}") from fault
-    return 0
+    return Trained(0, run)
 
 
 def _last_good(run: RunDirectory) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from triptych.data import columns, labels
 from triptych.data.cells import cell_bytes, cell_path, require_files
 from triptych.data.files import require_file, require_folder
-from triptych.data.folds import FOLD, Folds
+from triptych.data.folds import FOLD, Folds, fold_names
 from triptych.data.medium import Medium, Pictures
 from triptych.data.segment import Segment
 from triptych.data.sound import Sounds
@@ -54,6 +54,9 @@ class ManifestSource:
         UserError: no such file, column, split or fold; labels that are none; no file where the paths say.
     """
 
+    folds: Sequence[str] = ()
+    """The folds that occur, where one is held out."""
+
     def __init__(
         self,
         file: str,
@@ -87,6 +90,7 @@ class ManifestSource:
         if folds:
             split_column = folds.column or FOLD
             splits = folds.splits(table.column(split_column), table.where)
+            self.folds = fold_names(table.column(split_column))
         else:
             if split_column is None and not apart:
                 split_column = columns.split_column(table.names, table.column)

@@ -12,7 +12,7 @@ from torch import Tensor
 from triptych.data import columns, labels
 from triptych.data.files import read_sample_file, require_folder
 from triptych.data.folder import files_in, other_files
-from triptych.data.folds import FOLD, Folds
+from triptych.data.folds import FOLD, Folds, fold_names
 from triptych.data.medium import Medium, Pictures
 from triptych.data.split import check_split, stratified
 from triptych.errors import UserError
@@ -44,6 +44,8 @@ class PatternSource:
     """
 
     multilabel = False
+    folds: Sequence[str] = ()
+    """The folds that occur, where one is held out."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class PatternSource:
                     f"folds.held_out={folds.held_out}, but the pattern {pattern!r} has no group (?P<fold>...)"
                 )
             splits = folds.splits(values[FOLD], where)
+            self.folds = fold_names(values[FOLD])
         elif any(values["split"]):
             splits = columns.splits(values["split"], "split", where)
         else:

@@ -17,7 +17,10 @@ class Folds(Part):
     """Cross-validation: one fold (or several) is for validation, the rest for training."""
 
     _target_: str = "triptych.data.folds.Folds"
-    held_out: Any = option("fold to hold out, such as 3, or several; null: no cross-validation", default=None)
+    held_out: Any = option(
+        "fold to hold out, such as 3, or several; each: one after the other, a training for each; null: none",
+        default=None,
+    )
     column: str | None = option("column of a table that names the fold of a row; null: fold", default=None)
 
 
