@@ -155,7 +155,7 @@ def test_samples_must_be_finite(bad: float) -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
 def test_a_file_that_is_cut_short_is_a_bad_sample(kind: str, coding: str, share: float) -> None:
     data = saved(noise()[:, 0] * 0.3 + tone(), kind, coding)
-    with pytest.raises(BadSample, match="cut short|damaged"):
+    with pytest.raises(BadSample, match=r"cut short|damaged"):
         decoded(data[: int(len(data) * share)])
 
 

@@ -1,4 +1,4 @@
-"""Sounds in every storage: the same waveforms come out, bad files are bad samples, and images in their place are told."""
+"""Sounds in every storage: the same waveforms come out, bad files are bad samples, images in their place are told."""
 
 import io
 import json
@@ -107,7 +107,7 @@ def test_a_bad_file_is_a_bad_sample(storage: str, files: Path, write_tar: WriteT
         "folder": in_folder, "manifest": in_manifest, "shards": lambda files: in_shards(files, write_tar),
     }[storage](files)  # fmt: skip
     for index in range(len(source)):
-        with pytest.raises(BadSample, match="cut short|damaged"):
+        with pytest.raises(BadSample, match=r"cut short|damaged"):
             source.read(index)
 
 
@@ -202,7 +202,10 @@ def test_parts_of_one_file(stored: str, tmp_path: Path, sound: Sound, waveform: 
         parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
         file = str(tmp_path / "t.parquet")
     source = ManifestSource(
-        file, other_file=table(tmp_path, "path,kind", ["a,b"], "other.csv"), segment=Segment("from", "to"), medium=SOUNDS
+        file,
+        other_file=table(tmp_path, "path,kind", ["a,b"], "other.csv"),
+        segment=Segment("from", "to"),
+        medium=SOUNDS,
     )
     whole = waveform(4, 16_000)
     for index, (begin, stop) in enumerate([(0, 480), (480, 1_120), (8_000, 16_000)]):
