@@ -2,8 +2,7 @@
 format is refused.
 """
 
-import io
-from io import BufferedIOBase
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -73,14 +72,14 @@ class Sounds:
             BadSample: see `decode`; no such part.
         """
         try:
-            with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
+            with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
                 check_whole(opened)
                 samples, rate = self._read(opened, start, end)
         except OSError as error:
             raise BadSample(f"cannot be opened: {error.strerror or error}") from error
         return self._finished(samples, rate)
 
-    def _read(self, file: BufferedIOBase, start: float, end: float | None) -> tuple[np.ndarray, int]:
+    def _read(self, file: BytesIO | BufferedReader, start: float, end: float | None) -> tuple[np.ndarray, int]:
         """Samples `(samples,)` of the part, mono, and their rate."""
         try:
             with soundfile.SoundFile(file) as sound:

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from io import BufferedIOBase
+from io import BufferedReader, BytesIO
 
 from triptych.data.source import BadSample
 
@@ -25,7 +25,7 @@ OTHER_FORMATS = (
 """Sounds that libsndfile does not read, by the place and the bytes that tell them."""
 
 
-def check_whole(file: BufferedIOBase) -> None:
+def check_whole(file: BytesIO | BufferedReader) -> None:
     """Compares what a WAV, AIFF, AU or Ogg file says of its length with what there is; `file` is at its start again
     afterwards. Other formats are told by their decoders.
 
@@ -55,7 +55,7 @@ def check_whole(file: BufferedIOBase) -> None:
         raise BadSample(f"cut short: at least {missing} bytes are missing behind its {total}")
 
 
-def _missing_of_chunks(file: BufferedIOBase, total: int, order: str, samples: bytes) -> int:
+def _missing_of_chunks(file: BytesIO | BufferedReader, total: int, order: str, samples: bytes) -> int:
     """Bytes that the chunk of samples has beyond the end of the file (RIFF, IFF)."""
     place = 12
     while place + 8 <= total:
@@ -67,7 +67,7 @@ def _missing_of_chunks(file: BufferedIOBase, total: int, order: str, samples: by
     return 0
 
 
-def _missing_of_page(file: BufferedIOBase, total: int) -> int:
+def _missing_of_page(file: BytesIO | BufferedReader, total: int) -> int:
     """Bytes that the last page has beyond the end of an Ogg file."""
     begin = max(0, total - 2 * _LARGEST_PAGE)
     file.seek(begin)
