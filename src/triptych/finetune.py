@@ -14,8 +14,8 @@ from triptych.checkpoints.image_tower import image_classifier
 from triptych.checkpoints.load import load
 from triptych.checkpoints.resize import resized
 from triptych.command.messages import compose_plain
+from triptych.data.captioned_data import CaptionedData
 from triptych.data.module import ImageData
-from triptych.data.pairs import PairsData
 from triptych.errors import UserError
 from triptych.features.preprocess import Preprocess
 from triptych.kinds import has_captions
@@ -143,7 +143,7 @@ def _count(config: DictConfig, given: Any) -> tuple[int, Full]:
     settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     allow = (*RUN_PACKAGES, *settings["allow_targets"])
     data: ImageData = build(settings["data"], allow)
-    if isinstance(data, PairsData):
+    if isinstance(data, CaptionedData):
         data.tokenizer = given.tokenizer
     return len(data.train_source), build(settings["strategy"], allow)
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from triptych.data.audio import AudioData
 from triptych.data.captioned import Captioned
+from triptych.data.captioned_data import CaptionedData
 from triptych.data.labelled import LabelledData
 from triptych.data.module import ImageData
-from triptych.data.pairs import PairsData
 from triptych.data.source import Source
 from triptych.errors import UserError
 from triptych.features.audio_preprocess import AudioPreprocess
@@ -31,7 +31,7 @@ Settings = dict[str, Any]
 # Which parts belong together, by the last word of their `_target_`; what somebody wrote themselves is not looked at.
 _CLASSIFIES = {"model": {"Classifier"}, "data": {"ImageData", "AudioData"},
                "objective": {"ClassificationObjective", "DistillationObjective"}}  # fmt: skip
-_CONTRASTS = {"model": {"Contrastive"}, "data": {"PairsData"}, "objective": {"ContrastiveObjective"}}
+_CONTRASTS = {"model": {"Contrastive"}, "data": {"PairsData", "SoundPairsData"}, "objective": {"ContrastiveObjective"}}
 _CHOOSE = {
     "a classifier": ("model=vit_nano_patch16_64", "data=folder", "objective=classification"),
     "contrastive towers": ("model=clip_nano", "data=pairs_manifest", "objective=contrastive"),
@@ -58,7 +58,7 @@ def check_kinds(config: DictConfig) -> None:
 
 
 def has_captions(config: DictConfig) -> bool:
-    """Whether the data of a configuration are pictures with captions."""
+    """Whether the data of a configuration have captions."""
     return _name(config.data) in _CONTRASTS["data"]
 
 
@@ -188,7 +188,7 @@ class Contrasting(Kind):
 
     def fill(self, model: Settings, data: LabelledData, allow: tuple[str, ...]) -> None:
         """Channels; and the tokenizer, made of the captions where it is one of those, which the data get, too."""
-        data = cast(PairsData, data)
+        data = cast(CaptionedData, data)
         _fill(takes_channels(model), "channels", data.channels, "channels")
         data.tokenizer = fill_vocabulary(model, data.corpus(), allow)
 
@@ -198,13 +198,13 @@ class Contrasting(Kind):
 
     def arguments(self, data: LabelledData, objective: Settings) -> Settings:
         """The prompts of the validation sets that are classified."""
-        return {"prompts": self._prompts(cast(PairsData, data)), "front_ends": [data.front_end]}
+        return {"prompts": self._prompts(cast(CaptionedData, data)), "front_ends": [data.front_end]}
 
     def recipe(self, data: LabelledData) -> Settings:
         """Nothing: any class can be named."""
         return {}
 
-    def _prompts(self, data: PairsData) -> dict[str, Prompts]:
+    def _prompts(self, data: CaptionedData) -> dict[str, Prompts]:
         found = {}
         templates = templates_of(data.templates or "photo")
         for name, source in data.validation_sources.items():

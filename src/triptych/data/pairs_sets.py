@@ -10,10 +10,10 @@ from torch import Tensor
 from triptych.data import columns
 from triptych.data.captions import Caption, Fields
 from triptych.data.cells import cell_bytes
-from triptych.data.decode import decode_image
 from triptych.data.files import require_folder
 from triptych.data.huggingface_load import load_set
 from triptych.data.huggingface_sets import image_column, own_split, splits_of, undecoded
+from triptych.data.medium import Medium, Pictures
 from triptych.data.pair_source import LOOKED_AT, check_captions, concepts, part_of_split
 from triptych.data.split import check_split
 from triptych.errors import UserError
@@ -36,6 +36,7 @@ class DatasetPairs:
         split: `train`, `validation` or `test`.
         validation_fraction: part to hold back where there is no split for validation.
         channels: 3 for RGB, 1 for grey.
+        medium: what the files hold; None: pictures.
 
     Raises:
         UserError: no such set, split or column; no caption; `datasets` is not installed.
@@ -56,7 +57,9 @@ class DatasetPairs:
         split: str = "train",
         validation_fraction: float | int = 0.1,
         channels: int = 3,
+        medium: Medium | None = None,
     ) -> None:
+        self.medium = medium or Pictures(channels)
         check_split(split, validation_fraction)
         if (root is None) == (hub is None):
             given = f"data.root={root} and data.train.hub={hub} are both set" if root else "no data set is named"
@@ -66,7 +69,7 @@ class DatasetPairs:
         parts = splits_of(load_set(self._root, hub, subset), self._title)
         self._own, made = own_split(parts, split, self._title)
         samples = parts[self._own]
-        self._image = image or image_column(samples, self._title)
+        self._image = image or image_column(samples, self._title, self.medium)
         for name in (self._image, *caption.fields, *([concept] if concept is not None else [])):
             columns.require(self._title, name, samples.column_names)
         named = None if concept is None else _names(samples, concept)
@@ -78,7 +81,6 @@ class DatasetPairs:
         self._captioned = samples.select_columns(list(caption.fields))
         self._samples = undecoded(samples.select_columns([self._image]), self._image)
         self.caption = caption
-        self.channels = channels
         self.classes, self.ids = concepts(None if named is None else [named[row] for row in rows], len(rows))
         check_captions(self._title, caption, [self._fields(index) for index in range(min(len(self), LOOKED_AT))])
 
@@ -93,12 +95,13 @@ class DatasetPairs:
         return f"{self._title}/{self._own}[{row}]" + (f" ({path})" if path else "")
 
     def read(self, index: int) -> tuple[Tensor, int]:
-        """Decoded image, uint8 `(channels, height, width)`, and concept of sample `index`.
+        """Decoded image, uint8 `(channels, height, width)`, or waveform `(1, samples)`, and concept of sample
+        `index`.
 
         Raises:
             BadSample: the image cannot be read or decoded.
         """
-        return decode_image(self.encoded(index), self.channels), int(self.ids[index])
+        return self.medium.decode(self.encoded(index)), int(self.ids[index])
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image file of sample `index`; BadSample where there are none."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from triptych.data.captions import Caption, Fields
 from triptych.data.columns import require
-from triptych.data.decode import EXTENSIONS, decode_image
+from triptych.data.medium import Medium, Pictures
 from triptych.data.pair_source import LOOKED_AT, check_captions, concepts
 from triptych.data.remote_shards import RemoteShards
 from triptych.data.shard_store import LocalShards, gather
@@ -38,6 +38,7 @@ class ShardPairs:
         concept: field that names what a sample shows; samples with one name are positives of each other. None: every
             sample is a concept of its own.
         channels: 3 for RGB, 1 for grey.
+        medium: what the files hold; None: pictures.
         shards_at_once: shards behind a URL that are mixed at a time.
         keep_gb: 10^9 bytes of fetched shards to keep on the disk; 0 reads each sample by a request of its own.
         keep: folder for fetched shards; None: in the user's cache folder.
@@ -55,10 +56,12 @@ class ShardPairs:
         shards: str = "*.tar",
         concept: str | None = None,
         channels: int = 3,
+        medium: Medium | None = None,
         shards_at_once: int = 8,
         keep_gb: float | int = 20,
         keep: str | None = None,
     ) -> None:
+        self.medium = medium or Pictures(channels)
         if shards_at_once < 1:
             raise UserError(f"shards_at_once is {shards_at_once}; it must be at least 1")
         if root.startswith("pipe:"):
@@ -68,9 +71,8 @@ class ShardPairs:
             self._store.check_room(shards_at_once)
         else:
             self._store = LocalShards(root, shards)
-        self._samples = gather(self._store, (EXTENSIONS, ["json"], ["txt"]))
+        self._samples = gather(self._store, (self.medium.extensions, ["json"], ["txt"]))
         self.caption = caption
-        self.channels = channels
         self.shards_at_once = shards_at_once
         self.places = self._samples.table[:, 0] if self._store.remote else None
         self._check(root, concept)
@@ -85,12 +87,13 @@ class ShardPairs:
         return f"{self._store.names[self._samples.member(index, _IMAGE)[0]]}/{self._samples.key(index)}"
 
     def read(self, index: int) -> tuple[Tensor, int]:
-        """Decoded image, uint8 `(channels, height, width)`, and concept of sample `index`.
+        """Decoded image, uint8 `(channels, height, width)`, or waveform `(1, samples)`, and concept of sample
+        `index`.
 
         Raises:
             BadSample: the image cannot be read or decoded.
         """
-        return decode_image(self.encoded(index), self.channels), int(self.ids[index])
+        return self.medium.decode(self.encoded(index)), int(self.ids[index])
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image member of sample `index`; BadSample where they cannot be had."""

@@ -11,10 +11,9 @@ from torch import Tensor
 from triptych.data import columns
 from triptych.data.captions import Caption, Fields
 from triptych.data.cells import cell_bytes, cell_path, require_files
-from triptych.data.decode import decode_image
 from triptych.data.files import require_folder
 from triptych.data.manifest import LOOKED_AT, find_manifest, first_cells
-from triptych.data.medium import Pictures
+from triptych.data.medium import Medium, Pictures
 from triptych.data.pair_source import check_captions, concepts, part_of_split
 from triptych.data.split import check_split
 from triptych.data.table import read_table
@@ -42,6 +41,7 @@ class TablePairs:
         other_file: the table of the other split; where that is another file, every row of this one is read.
         validation_fraction: part to hold back where nothing says what is for validation.
         channels: 3 for RGB, 1 for grey.
+        medium: what the files hold; None: pictures.
 
     Raises:
         UserError: no such file, column or split; no image where the paths say; no caption.
@@ -63,7 +63,9 @@ class TablePairs:
         other_file: str | None = None,
         validation_fraction: float | int = 0.1,
         channels: int = 3,
+        medium: Medium | None = None,
     ) -> None:
+        self.medium = medium or Pictures(channels)
         check_split(split, validation_fraction)
         folder = require_folder(root, "image folder") if root is not None else None
         path = find_manifest(file, folder)
@@ -73,7 +75,7 @@ class TablePairs:
             columns.require(title, name, table.names)
         if image is None:
             rest = [name for name in table.names if name not in caption.fields]
-            image = columns.image_column(title, rest, lambda name: first_cells(table.column(name)))
+            image = columns.image_column(title, rest, lambda name: first_cells(table.column(name)), self.medium)
         images = table.column(image)
         named = None if concept is None else table.column(concept)
         apart = other_file is not None and find_manifest(other_file, folder).resolve() != path.resolve()
@@ -88,9 +90,8 @@ class TablePairs:
         self._where = [table.where(row) for row in first]
         self._columns = {name: _merged(table.column(name), rows, pictures) for name in caption.fields}
         self.caption = caption
-        self.channels = channels
         self.classes, self.ids = concepts(None if named is None else [named[row] for row in first], len(first))
-        require_files(self._images[:LOOKED_AT], self._folder, self._where[0], image, root, Pictures())
+        require_files(self._images[:LOOKED_AT], self._folder, self._where[0], image, root, self.medium)
         check_captions(title, caption, [self._fields(index) for index in range(min(len(self), LOOKED_AT))])
 
     def __len__(self) -> int:
@@ -102,12 +103,13 @@ class TablePairs:
         return str(path) if path is not None else self._where[index]
 
     def read(self, index: int) -> tuple[Tensor, int]:
-        """Decoded image, uint8 `(channels, height, width)`, and concept of sample `index`.
+        """Decoded image, uint8 `(channels, height, width)`, or waveform `(1, samples)`, and concept of sample
+        `index`.
 
         Raises:
             BadSample: the image cannot be read or decoded.
         """
-        return decode_image(self.encoded(index), self.channels), int(self.ids[index])
+        return self.medium.decode(self.encoded(index)), int(self.ids[index])
 
     def encoded(self, index: int) -> bytes:
         """Bytes of the image file of sample `index`; BadSample where it cannot be opened."""

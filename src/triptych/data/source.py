@@ -1,7 +1,7 @@
 """What a data set is to the loader: samples by number. Every kind of storage hides behind this protocol."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -96,6 +96,9 @@ def with_setting(factory: SourceFactory, name: str, value: Any) -> SourceFactory
     """A source's factory that is given a setting, where it takes one of that name and has none of its own."""
     if isinstance(factory, partial) and factory.keywords.get(name) is not None:
         return factory
+    if isinstance(factory, partial) and isinstance(sources := factory.keywords.get("sources"), Mapping):
+        # A mixture passes it on.
+        return partial(factory, sources={key: with_setting(each, name, value) for key, each in sources.items()})
     if name not in inspect.signature(factory).parameters:
         return factory
     if isinstance(factory, partial):

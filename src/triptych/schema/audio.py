@@ -158,6 +158,26 @@ class Sounds(Part):
 
 
 @dataclass
+class SoundPairs(Sounds):
+    """Sounds and captions for training and validation."""
+
+    _target_: str = "triptych.data.sound_pairs.SoundPairsData"
+    samples: int | None = option(
+        "samples of an epoch; null: as many as the training data have, in whole batches",
+        default=None,
+        range=Range(least=1),
+    )
+    distinct: bool = option(
+        "at most one sample of a concept in a batch, so that every other row is a true negative", default=False
+    )
+    templates: str | None = option(
+        "validation sets whose sounds all have a named concept are classified by these, {} standing for a name: see "
+        "`triptych zero_shot`; null: only captions and sounds find each other",
+        default=None,
+    )
+
+
+@dataclass
 class SpecAugment(Part):
     """Bands and moments of spectrograms that training does not see (Park et al., 2019)."""
 
@@ -234,7 +254,7 @@ class NormedHead(Part):
 
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
-    "data": (Sounds,),
+    "data": (Sounds, SoundPairs),
     "data.front_end": FRONT_ENDS,
     "data.augment": (Chain,),
     "data.augment.transform": CHANGES,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triptych.schema import model
+from triptych.schema.audio import AudioTower, Patchout
 from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 
@@ -163,14 +164,16 @@ TOKENIZERS = (
     SentencePieceTokenizer,
 )  # fmt: skip
 _IMAGE_PARTS = {place.removeprefix("model.tower"): kinds for place, kinds in model.PLACES.items() if "tower" in place}
+_AUDIO_PARTS = {**_IMAGE_PARTS, "": (AudioTower,), ".patchout": (Patchout,)}
 _TEXT_PARTS = {
     part: kinds for part, kinds in _IMAGE_PARTS.items() if part and not part.startswith((".patch", ".input_norm"))
 }
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "model": (*model.PLACES["model"], ContrastiveModel),
     **{f"model.towers.image{part}": kinds for part, kinds in _IMAGE_PARTS.items()},
+    **{f"model.towers.audio{part}": kinds for part, kinds in _AUDIO_PARTS.items()},
     "model.towers.text": (TextTower,),
     **{f"model.towers.text{part}": kinds for part, kinds in _TEXT_PARTS.items()},
-    **{f"model.projections.{modality}": (LinearProjection,) for modality in ("image", "text")},
+    **{f"model.projections.{modality}": (LinearProjection,) for modality in ("image", "audio", "text")},
     "model.tokenizer": TOKENIZERS,
 }

@@ -222,5 +222,6 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
 
 def takes_channels(model: dict[str, Any]) -> dict[str, Any]:
     """The part of a plain model configuration whose `channels` says how many colour channels the images have."""
-    tower = model["towers"].get("image", {}) if "towers" in model else model.get("tower", {})
+    towers = model.get("towers", {})
+    tower = towers.get("image") or towers.get("audio") or model.get("tower", {})
     return tower.get("patch", tower)
