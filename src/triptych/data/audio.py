@@ -55,6 +55,11 @@ class AudioData(LabelledData):
                 "raise it, or lower max_seconds"
             )
         self.preprocess = AudioPreprocess(front_end, float(max_seconds))
+        if self.preprocess.max_samples is not None and self.preprocess.max_samples < front_end.min_samples:
+            raise UserError(
+                f"data.max_seconds is {max_seconds}, shorter than one frame ({self.preprocess.min_seconds:g} s); raise "
+                "it"
+            )
         self.max_batch_seconds = max_batch_seconds
         rate = front_end.sample_rate
         chain: list[WaveformTransform] = [RandomSegment(max_seconds, rate)]
