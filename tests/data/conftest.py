@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -38,6 +39,30 @@ def png() -> Callable[..., bytes]:
 @pytest.fixture
 def pixels() -> Callable[[int], Tensor]:
     return lambda number: torch.from_numpy(np.array(picture(number))).permute(2, 0, 1)
+
+
+def clip(number: int, samples: int = 800) -> Tensor:
+    """A waveform `(1, samples)` of whole 16-bit numbers that differs from that of every other number."""
+    drawn = np.random.default_rng(number).integers(-20_000, 20_000, (1, samples))
+    return torch.from_numpy((drawn / 2**15).astype(np.float32))
+
+
+@pytest.fixture
+def waveform() -> Callable[..., Tensor]:
+    """`waveform(number)`: what the file of that number holds, 50 ms at 16 kHz."""
+    return clip
+
+
+@pytest.fixture
+def sound() -> Callable[..., bytes]:
+    """`sound(number)`: a file with the samples of `waveform(number)`."""
+
+    def write(number: int, kind: str = "flac", samples: int = 800) -> bytes:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, clip(number, samples)[0].numpy(), 16_000, format=kind, subtype="PCM_16")
+        return buffer.getvalue()
+
+    return write
 
 
 @pytest.fixture

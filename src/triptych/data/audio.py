@@ -8,7 +8,7 @@ from triptych.data.collation import Clips
 from triptych.data.labelled import LabelledData
 from triptych.data.sound import Sounds
 from triptych.data.source import SourceFactory, with_setting
-from triptych.data.waveform_transforms import Chain, RandomSegment
+from triptych.data.waveform_transforms import AtLeast, Chain, RandomSegment, WaveformTransform
 from triptych.errors import UserError
 from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.log_mel import LogMel
@@ -55,17 +55,23 @@ class AudioData(LabelledData):
                 "raise it, or lower max_seconds"
             )
         self.preprocess = AudioPreprocess(front_end, float(max_seconds))
+        if self.preprocess.max_samples is not None and self.preprocess.max_samples < front_end.min_samples:
+            raise UserError(
+                f"data.max_seconds is {max_seconds}, shorter than one frame ({self.preprocess.min_seconds:g} s); raise "
+                "it"
+            )
         self.max_batch_seconds = max_batch_seconds
         rate = front_end.sample_rate
-        chain = [RandomSegment(max_seconds, rate)]
-        # What changes the speed may lengthen a clip, so that it is cut once more.
-        whole = Chain(chain if augment is None else [*chain, augment, self.preprocess.cut])
-        medium = Sounds(rate, stereo, resampling)
+        chain: list[WaveformTransform] = [RandomSegment(max_seconds, rate)]
+        if augment is not None:
+            # A change of speed may leave less than one frame of a short clip, and too much of a long one.
+            chain += [AtLeast(augment, front_end.min_samples), self.preprocess.cut]
+        medium = Sounds(rate, stereo, resampling, self.preprocess.min_seconds)
         named = validation if isinstance(validation, Mapping) else {"validation": validation}
         super().__init__(
             with_setting(train, "medium", medium),
             {name: with_setting(factory, "medium", medium) for name, factory in named.items()},
-            whole, self.preprocess.cut, batch_size, workers, seed, max_bad_fraction, cache, root,
+            Chain(chain), self.preprocess.cut, batch_size, workers, seed, max_bad_fraction, cache, root,
         )  # fmt: skip
 
     @property

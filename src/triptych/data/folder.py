@@ -190,7 +190,7 @@ def _class_files(
     if len(empty) == len(classes):
         raise UserError(
             f"no {medium.many} in the {len(classes)} class folders of {folder.resolve()}: "
-            f"files that end in {', '.join(medium.extensions)} are read{_others(present.values(), medium)}"
+            f"files that end in {', '.join(medium.extensions)} are read{other_files(present.values(), medium)}"
         )
     if empty and complete:
         raise UserError(
@@ -209,7 +209,7 @@ def _class_files(
     return files
 
 
-def _others(folders: Iterable[Path], medium: Medium) -> str:
+def other_files(folders: Iterable[Path], medium: Medium) -> str:
     """End of a message: what there is instead, where somebody took sounds for images or the other way round."""
     endings = {
         name.rpartition(".")[2].lower()

@@ -79,7 +79,7 @@ class DatasetPairs:
             rows = part_of_split(self._title, None, split, False, validation_fraction, groups)
         self._rows = rows
         self._captioned = samples.select_columns(list(caption.fields))
-        self._samples = undecoded(samples.select_columns([self._image]), self._image)
+        self._samples = undecoded(samples.select_columns([self._image]), self._image, self.medium)
         self.caption = caption
         self.classes, self.ids = concepts(None if named is None else [named[row] for row in rows], len(rows))
         check_captions(self._title, caption, [self._fields(index) for index in range(min(len(self), LOOKED_AT))])

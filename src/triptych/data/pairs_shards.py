@@ -71,7 +71,7 @@ class ShardPairs:
             self._store.check_room(shards_at_once)
         else:
             self._store = LocalShards(root, shards)
-        self._samples = gather(self._store, (self.medium.extensions, ["json"], ["txt"]))
+        self._samples = gather(self._store, (self.medium.extensions, ["json"], ["txt"]), self.medium.many)
         self.caption = caption
         self.shards_at_once = shards_at_once
         self.places = self._samples.table[:, 0] if self._store.remote else None

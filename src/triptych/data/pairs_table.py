@@ -67,7 +67,7 @@ class TablePairs:
     ) -> None:
         self.medium = medium or Pictures(channels)
         check_split(split, validation_fraction)
-        folder = require_folder(root, "image folder") if root is not None else None
+        folder = require_folder(root, f"{self.medium.one} folder") if root is not None else None
         path = find_manifest(file, folder)
         table = read_table(path)
         title = str(path)

@@ -4,13 +4,14 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from triptych.data import columns, labels
 from triptych.data.files import read_sample_file, require_folder
-from triptych.data.folder import files_in
+from triptych.data.folder import files_in, other_files
 from triptych.data.folds import FOLD, Folds, fold_names
 from triptych.data.medium import Medium, Pictures
 from triptych.data.split import check_split, stratified
@@ -128,7 +129,10 @@ def _matches(base: str, pattern: str, medium: Medium) -> list[tuple[str, dict[st
         raise UserError(f"pattern {pattern!r} has no group for the class: write (?P<label>...) around it")
     files = files_in(require_folder(base, f"{medium.one} folder"), medium.extensions)
     if not files:
-        raise UserError(f"no {medium.many} in {base}: files that end in {', '.join(medium.extensions)} are read")
+        raise UserError(
+            f"no {medium.many} in {base}: files that end in {', '.join(medium.extensions)} are read"
+            f"{other_files([Path(base)], medium)}"
+        )
     found = [(path, match.groupdict()) for path in files if (match := expression.search(os.path.relpath(path, base)))]
     if not found:
         raise UserError(

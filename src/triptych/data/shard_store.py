@@ -171,13 +171,14 @@ class Samples(NamedTuple):
         return int(row[0]), int(row[1 + 2 * group]), int(row[2 + 2 * group])
 
 
-def gather(store: ShardStore, groups: Sequence[Sequence[str]]) -> Samples:
+def gather(store: ShardStore, groups: Sequence[Sequence[str]], many: str = "images") -> Samples:
     """One row a sample over all shards: which tar, and where its members lie.
 
     Args:
         store: the shards.
         groups: endings of members; of each group a sample's first one is taken. What has no member of the first group
             is no sample.
+        many: what the members of the first group are, for messages.
 
     Raises:
         UserError: there is no sample.
@@ -200,7 +201,7 @@ def gather(store: ShardStore, groups: Sequence[Sequence[str]]) -> Samples:
     if not len(samples.table):
         kinds = sorted({kind for index in store.indices for kind in index.kinds})
         raise UserError(
-            f"no images in {len(store.names)} shards such as {store.names[0]}: members end in {kinds or 'nothing'}, "
-            f"images in {', '.join(groups[0])}"
+            f"no {many} in {len(store.names)} shards such as {store.names[0]}: members end in "
+            f"{', '.join(kinds) or 'nothing'}, {many} in {', '.join(groups[0])}"
         )
     return samples

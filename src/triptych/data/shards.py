@@ -65,7 +65,8 @@ class ShardSource:
         self.label = label
         self.multilabel = multilabel
         self.medium = medium or Pictures(channels)
-        self._samples = gather(self._store, (self.medium.extensions, [label if label in LABEL_FILES else "json"]))
+        labels = [label if label in LABEL_FILES else "json"]
+        self._samples = gather(self._store, (self.medium.extensions, labels), self.medium.many)
         kinds = {kind for index in self._store.indices for kind in index.kinds}
         pickled = sorted(kind for kind in kinds if kind.rpartition(".")[2] in PICKLED)
         if pickled:

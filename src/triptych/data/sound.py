@@ -2,9 +2,8 @@
 format is refused.
 """
 
-import io
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -13,11 +12,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triptych.data.source import BadSample
+from triptych.data.whole_sound import check_whole
 from triptych.errors import UserError
 from triptych.features.resample import resample
 
 EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "caf", "w64")
 """File name endings of the formats that libsndfile reads, lower case."""
+
+MAX_SAMPLES = 1 << 28
+"""Longest sound: 4.6 hours at 16 kHz, 1 GiB. Silence is coded in next to nothing, so that a small file can fill any
+memory."""
+
+_BLOCK = 1 << 20
 
 STEREO = ("mean", "left", "right", "refuse")
 
@@ -53,65 +59,88 @@ class Sounds:
 
         Raises:
             BadSample: empty, of no known format, cut short, without samples, with samples that are not finite, too
-                short; of several channels or another rate where that is refused.
+                short, longer than `MAX_SAMPLES`; of several channels or another rate where that is refused.
         """
-        if not data:
-            raise BadSample("the file is empty (0 bytes)")
-        return self._read(io.BytesIO(data), 0.0, None)
+        return self.segment(data, 0.0, None)
 
-    def segment(self, path: Path, start: float, end: float | None) -> Float[Tensor, "1 samples"]:
+    def segment(self, file: Path | bytes, start: float, end: float | None) -> Float[Tensor, "1 samples"]:
         """The part of a sound file from `start` to `end` (seconds; None: to its end), without reading the rest of it.
+
+        An end may lie behind that of the file by less than `least_seconds`, as rounded ones do.
 
         Raises:
             BadSample: see `decode`; no such part.
         """
-        if not path.is_file():
-            raise BadSample("cannot be opened: no such file")
-        return self._read(path, start, end)
+        try:
+            with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
+                check_whole(opened)
+                samples, rate = self._read(opened, start, end)
+        except OSError as error:
+            raise BadSample(f"cannot be opened: {error.strerror or error}") from error
+        return self._finished(samples, rate)
 
-    def _read(self, file: Any, start: float, end: float | None) -> Tensor:
+    def _read(self, file: BytesIO | BufferedReader, start: float, end: float | None) -> tuple[np.ndarray, int]:
+        """Samples `(samples,)` of the part, mono, and their rate."""
         try:
             with soundfile.SoundFile(file) as sound:
                 rate, frames = sound.samplerate, sound.frames
                 first = round(start * rate)
-                count = -1 if end is None else round(end * rate) - first
-                if (first and first >= frames) or (end is not None and (count < 1 or first + count > frames)):
+                last = frames if end is None else round(end * rate)
+                if (first and first >= frames) or (
+                    end is not None and (last <= first or last >= frames + self.least_seconds * rate)
+                ):
                     raise BadSample(
                         f"has no part from {start:g} to {'its end' if end is None else format(end, 'g')} s: it is "
                         f"{frames / rate:g} s long"
                     )
+                wanted = min(last, frames) - first
+                self._check_length(wanted, rate)
+                self._check_channels(sound.channels)
                 if first:
                     sound.seek(first)
-                samples = sound.read(count, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+                blocks: list[np.ndarray] = []
+                # Block by block: a header may promise more than there is memory for.
+                for place in range(0, wanted, _BLOCK):
+                    count = min(_BLOCK, wanted - place)
+                    block = sound.read(count, dtype="float32", always_2d=True)
+                    blocks.append(self._mono(block))
+                    if len(block) < count:
+                        raise BadSample(f"cut short: {place + len(block)} of its {wanted} samples are there")
+        except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
             raise BadSample(f"not a sound of a known format, or damaged: {_reason(error)}") from error
-        wanted = count if count >= 0 else frames - first
-        if len(samples) < wanted:
-            raise BadSample(f"cut short: {len(samples)} of its {wanted} samples are there")
-        return self._finished(samples, rate)
-
-    def _finished(self, samples: np.ndarray, rate: int) -> Tensor:
-        if not len(samples):
+        if not blocks:
             raise BadSample("it has no samples")
-        if not np.isfinite(samples).all():
-            raise BadSample(f"{int((~np.isfinite(samples)).sum())} of its {samples.size} samples are not finite (NaN)")
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), rate
+
+    def _check_length(self, samples: int, rate: int) -> None:
+        if samples * max(1.0, self.sample_rate / rate) > MAX_SAMPLES:
+            raise BadSample(
+                f"{samples / rate / 3600:.1f} hours at {rate} Hz are above the limit of {MAX_SAMPLES} samples: cut it "
+                "into several files, or name parts of it"
+            )
         if rate != self.sample_rate and not self.resampling:
             raise BadSample(
                 f"its sample rate is {rate} Hz and {self.sample_rate} Hz is asked for: allow data.resampling=true"
             )
-        waveform = resample(torch.from_numpy(self._mono(samples))[None], rate, self.sample_rate)
-        if waveform.shape[1] < self.least_seconds * self.sample_rate:
+
+    def _check_channels(self, channels: int) -> None:
+        if channels > 1 and self.stereo == "refuse":
+            raise BadSample(f"it has {channels} channels, and mono is asked for: allow data.stereo=mean")
+
+    def _finished(self, samples: np.ndarray, rate: int) -> Tensor:
+        if not np.isfinite(samples).all():
+            raise BadSample(f"{int((~np.isfinite(samples)).sum())} of its {samples.size} samples are not finite (NaN)")
+        waveform = resample(torch.from_numpy(samples)[None], rate, self.sample_rate)
+        least = round(self.least_seconds * self.sample_rate)
+        if waveform.shape[1] < least:
             raise BadSample(
-                f"it is {waveform.shape[1] / self.sample_rate:g} s long, shorter than {self.least_seconds} s"
+                f"it is {waveform.shape[1] / self.sample_rate:g} s long, shorter than {least / self.sample_rate:g} s"
             )
         return waveform.contiguous()
 
     def _mono(self, samples: np.ndarray) -> np.ndarray:
-        channels = samples.shape[1]
-        if channels == 1:
+        if samples.shape[1] == 1:
             return samples[:, 0]
-        if self.stereo == "refuse":
-            raise BadSample(f"it has {channels} channels, and mono is asked for: allow data.stereo=mean")
         if self.stereo == "mean":
             return samples.mean(axis=1, dtype=np.float32)
         return np.ascontiguousarray(samples[:, 0 if self.stereo == "left" else 1])

@@ -44,6 +44,19 @@ class Sometimes:
         return self.transform(clip) if _draw() < self.probability else clip
 
 
+class AtLeast:
+    """A transform whose result is taken where it has ``samples`` or more; else the clip stays as it is."""
+
+    def __init__(self, transform: WaveformTransform, samples: int) -> None:
+        self.transform = transform
+        self.samples = samples
+
+    def __call__(self, clip: Float[Tensor, "1 samples"]) -> Float[Tensor, "1 changed"]:
+        """The clip, changed or not."""
+        changed = self.transform(clip)
+        return changed if changed.shape[-1] >= self.samples else clip
+
+
 class Gain:
     """Louder or softer by a number of decibels drawn evenly between the least and the most of ``decibels``. Samples may
     come to lie beyond 1.

@@ -130,7 +130,9 @@ class Datasets(Part):
         "name of a set on the hub, in place of data.root; fetched where it is not in the library's cache", default=None
     )
     subset: str | None = option("configuration of the set, where it has several", default=None)
-    image: str | None = option("column of the images; null: the only one with the feature Image", default=None)
+    image: str | None = option(
+        "column of the images; null: the only one with the feature Image (of sounds: Audio)", default=None
+    )
     label: str | None = option(
         "column of the labels; null: the only one with the feature ClassLabel, else by its name", default=None
     )
@@ -142,6 +144,15 @@ class Datasets(Part):
     )
     classes: list[str] | None = option("class names; null: those of the set", default=None)
     channels: int = option("3 for RGB, 1 for grey", default=3, range=Range(choices=(1, 3)))
+
+
+@dataclass
+class SpeechCommands(Part):
+    """Speech Commands, unpacked."""
+
+    _target_: str = "triptych.data.speech_commands.SpeechCommands"
+    _partial_: bool = True
+    split: str = option("which part to read", default="train", range=_SPLITS)
 
 
 @dataclass
@@ -258,7 +269,7 @@ class Images(Part):
     cache: bool = option("keep all decoded images in memory", default=False)
 
 
-_SOURCES = (Shards, Folder, Manifest, Pattern, Datasets, FashionMnist, Cifar10)
+_SOURCES = (Shards, Folder, Manifest, Pattern, Datasets, SpeechCommands, FashionMnist, Cifar10)
 
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "data": (Images,),
