@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from triptych.data.collation import Clips
 from triptych.data.labelled import LabelledData
@@ -56,17 +57,25 @@ class AudioData(LabelledData):
             )
         self.preprocess = AudioPreprocess(front_end, float(max_seconds))
         self.max_batch_seconds = max_batch_seconds
-        rate = front_end.sample_rate
+        rate, least = front_end.sample_rate, self.preprocess.min_seconds
+        if max_seconds < least:
+            raise UserError(
+                f"data.max_seconds is {max_seconds}, and one frame of data.front_end is {least:g} s long: raise it"
+            )
         chain = [RandomSegment(max_seconds, rate)]
-        # What changes the speed may lengthen a clip, so that it is cut once more.
-        whole = Chain(chain if augment is None else [*chain, augment, self.preprocess.cut])
-        medium = Sounds(rate, stereo, resampling)
+        # What changes the speed changes a clip's length, too.
+        whole = Chain(chain if augment is None else [*chain, augment, self.preprocess.cut, self._filled])
+        medium = Sounds(rate, stereo, resampling, least)
         named = validation if isinstance(validation, Mapping) else {"validation": validation}
         super().__init__(
             with_setting(train, "medium", medium),
             {name: with_setting(factory, "medium", medium) for name, factory in named.items()},
             whole, self.preprocess.cut, batch_size, workers, seed, max_bad_fraction, cache, root,
         )  # fmt: skip
+
+    def _filled(self, clip: Tensor) -> Tensor:
+        """Silence behind a clip that has become shorter than one frame."""
+        return pad(clip, (0, max(0, self.front_end.min_samples - clip.shape[-1])))
 
     @property
     def channels(self) -> int:

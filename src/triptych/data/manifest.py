@@ -125,10 +125,11 @@ class ManifestSource:
     def name(self, index: int) -> str:
         """Path of the file, and the part of it that is meant; or the table and the row where the image lies in it."""
         path = cell_path(self._images[index], self._folder)
-        if path is None or self._segments is None:
-            return str(path) if path is not None else self._where[index]
+        name = str(path) if path is not None else self._where[index]
+        if self._segments is None:
+            return name
         start, end = self._segments[index]
-        return f"{path} from {start:g}" + (f" to {end:g} s" if end is not None else " s")
+        return f"{name} from {start:g}" + (f" to {end:g} s" if end is not None else " s")
 
     def read(self, index: int) -> tuple[Tensor, Label]:
         """Decoded image, uint8 `(channels, height, width)`, or waveform `(1, samples)`, and label of sample `index`.
@@ -136,9 +137,10 @@ class ManifestSource:
         Raises:
             BadSample: the file cannot be read or decoded.
         """
-        path = cell_path(self._images[index], self._folder) if self._segments is not None else None
-        if path is not None and self._segments is not None and isinstance(self.medium, Sounds):
-            return self.medium.segment(path, *self._segments[index]), self.target(index)
+        if self._segments is not None and isinstance(self.medium, Sounds):
+            path = cell_path(self._images[index], self._folder)
+            file = path if path is not None else self.encoded(index)
+            return self.medium.segment(file, *self._segments[index]), self.target(index)
         return self.medium.decode(self.encoded(index)), self.target(index)
 
     def encoded(self, index: int) -> bytes:

@@ -1,5 +1,6 @@
 """Parts of sound files that a table names by their start and end."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,9 @@ def _seconds(cell: Any, column: str | None, where: str) -> float | None:
     if column is None or is_empty(cell):
         return None
     try:
-        return float(cell)
-    except ValueError:
-        raise UserError(f"{where} has {cell!r} in the column {column!r}, which is no number of seconds") from None
+        seconds = float(cell)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise UserError(f"{where} has {cell!r} in the column {column!r}, which is no number of seconds")
+    return seconds

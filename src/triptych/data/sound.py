@@ -3,6 +3,7 @@ format is refused.
 """
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "
 """File name endings of the formats that libsndfile reads, lower case."""
 
 STEREO = ("mean", "left", "right", "refuse")
+
+_BLOCK = 1 << 20  # frames read at a time: a header may promise more than there is memory
+# What libsndfile says of a header that promises more bytes than there are; such a file would be read as a shorter one.
+_PROMISE = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED = 0x7FFF_0000  # bytes that a header has from there on were not known when it was written
+_PADDING = 16  # bytes that may be missing at the end
+_UNKNOWN = 1 << 62  # frames that libsndfile gives where a FLAC stream was written without knowing them
 
 
 class Sounds:
@@ -59,20 +67,25 @@ class Sounds:
             raise BadSample("the file is empty (0 bytes)")
         return self._read(io.BytesIO(data), 0.0, None)
 
-    def segment(self, path: Path, start: float, end: float | None) -> Float[Tensor, "1 samples"]:
-        """The part of a sound file from `start` to `end` (seconds; None: to its end), without reading the rest of it.
+    def segment(self, file: Path | bytes, start: float, end: float | None) -> Float[Tensor, "1 samples"]:
+        """The part of a sound file, or of the content of one, from `start` to `end` (seconds; None: to its end),
+        without decoding the rest of it.
 
         Raises:
             BadSample: see `decode`; no such part.
         """
-        if not path.is_file():
+        if isinstance(file, bytes):
+            return self._read(io.BytesIO(file), start, end) if file else self.decode(file)
+        if not file.is_file():
             raise BadSample("cannot be opened: no such file")
-        return self._read(path, start, end)
+        return self._read(file, start, end)
 
     def _read(self, file: Any, start: float, end: float | None) -> Tensor:
         try:
             with soundfile.SoundFile(file) as sound:
                 rate, frames = sound.samplerate, sound.frames
+                if frames >= _UNKNOWN:
+                    raise BadSample("its header does not say how long it is: write the file anew")
                 first = round(start * rate)
                 count = -1 if end is None else round(end * rate) - first
                 if (first and first >= frames) or (end is not None and (count < 1 or first + count > frames)):
@@ -82,8 +95,10 @@ class Sounds:
                     )
                 if first:
                     sound.seek(first)
-                samples = sound.read(count, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+                elif count < 0:
+                    _check_whole(sound.extra_info)
+                samples = _samples(sound, count)
+        except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
             raise BadSample(f"not a sound of a known format, or damaged: {_reason(error)}") from error
         wanted = count if count >= 0 else frames - first
         if len(samples) < wanted:
@@ -100,9 +115,10 @@ class Sounds:
                 f"its sample rate is {rate} Hz and {self.sample_rate} Hz is asked for: allow data.resampling=true"
             )
         waveform = resample(torch.from_numpy(self._mono(samples))[None], rate, self.sample_rate)
-        if waveform.shape[1] < self.least_seconds * self.sample_rate:
+        if waveform.shape[1] < round(self.least_seconds * self.sample_rate):
             raise BadSample(
-                f"it is {waveform.shape[1] / self.sample_rate:g} s long, shorter than {self.least_seconds} s"
+                f"it is {waveform.shape[1] / self.sample_rate:g} s long, shorter than the {self.least_seconds:g} s "
+                "that are needed"
             )
         return waveform.contiguous()
 
@@ -115,6 +131,25 @@ class Sounds:
         if self.stereo == "mean":
             return samples.mean(axis=1, dtype=np.float32)
         return np.ascontiguousarray(samples[:, 0 if self.stereo == "left" else 1])
+
+
+def _samples(sound: soundfile.SoundFile, count: int) -> np.ndarray:
+    """`count` frames, fewer where the file ends before; -1: all."""
+    parts: list[np.ndarray] = []
+    held = 0
+    while held != count:
+        asked = _BLOCK if count < 0 else min(_BLOCK, count - held)
+        parts.append(sound.read(asked, dtype="float32", always_2d=True))
+        held += len(parts[-1])
+        if len(parts[-1]) < asked:
+            break
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _check_whole(said: str) -> None:
+    for promised, there in _PROMISE.findall(said):
+        if int(there) + _PADDING < int(promised) < _STREAMED:
+            raise BadSample(f"cut short: {there} of its {promised} bytes of sound are there")
 
 
 def _reason(error: Exception) -> str:

@@ -60,7 +60,7 @@ def reading_of(given: GivenModel, hop_seconds: float | None = None) -> Reading:
     """How files are read for a model."""
     wanted = given.preprocess
     if isinstance(wanted, AudioPreprocess):
-        return Reading(Sounds(wanted.sample_rate), wanted, hop_seconds)
+        return Reading(Sounds(wanted.sample_rate, least_seconds=wanted.min_seconds), wanted, hop_seconds)
     return Reading(Pictures(len(wanted.mean)), wanted)
 
 

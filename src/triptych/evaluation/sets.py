@@ -51,7 +51,8 @@ def medium_of(data: dict[str, Any], given: GivenModel) -> Medium | None:
         raise UserError(f"the data are {words[0]}, and the model in {given.path} is of {words[1]}: choose other data")
     if not isinstance(given.preprocess, AudioPreprocess):
         return None
-    return Sounds(given.preprocess.sample_rate, data.get("stereo", "mean"), data.get("resampling", True))
+    wanted = given.preprocess
+    return Sounds(wanted.sample_rate, data.get("stereo", "mean"), data.get("resampling", True), wanted.min_seconds)
 
 
 def sources_of(
