@@ -129,7 +129,11 @@ def _matches(base: str, pattern: str, medium: Medium) -> list[tuple[str, dict[st
     files = files_in(require_folder(base, f"{medium.one} folder"), medium.extensions)
     if not files:
         raise UserError(f"no {medium.many} in {base}: files that end in {', '.join(medium.extensions)} are read")
-    found = [(path, match.groupdict()) for path in files if (match := expression.search(os.path.relpath(path, base)))]
+    found = [
+        (path, match.groupdict())
+        for path in files
+        if (match := expression.search(os.path.relpath(path, base))) and match["label"]
+    ]
     if not found:
         raise UserError(
             f"pattern {pattern!r} fits none of the {len(files)} {medium.many} in {base}, such as {files[0]}"
