@@ -86,8 +86,10 @@ class ClassificationObjective(Objective):
         return batch[self.front_end.modality]
 
     def prepare(self, batch: Batch) -> Batch:
-        """Mixes and masks the batch before it is split, so that micro-batches change nothing."""
-        if self.mix is None and self.mask is None:
+        """Mixes and masks the batch before it is split, so that micro-batches change nothing; a rank's share of a short
+        last one may be empty.
+        """
+        if (self.mix is None and self.mask is None) or not len(batch["label"]):
             return batch
         raw, labels, step = self.raw(batch), batch["label"], self.trainer.global_step
         if self.mix is not None and self.mix.of_raw:
