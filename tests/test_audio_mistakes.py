@@ -82,7 +82,7 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "sounds without samples": (["data.root={world}/zero"], "it has no samples"),
     "sounds that are not finite": (["data.root={world}/nan"], "1 of its 1600 samples are not finite (NaN)"),
     "stereo that is refused": (
-        ["data.root={world}/stereo", "data.stereo=refuse"], "it has 2 channels, and mono is asked for: allow data.stereo",
+        ["data.root={world}/stereo", "data.stereo=refuse"], "it has 2 channels, and mono is asked for: allow data",
     ),
     "sounds shorter than a frame": (["data.root={world}/short"], "it is 0.01875 s long, shorter than the 0.025 s"),
     "sounds cut short": (["data.root={world}/broken"], "cut short: 5500 of its 6400 bytes of sound are there"),
@@ -173,9 +173,7 @@ OTHERS: dict[str, tuple[str, list[str], str]] = {
 }  # fmt: skip
 
 
-def check(
-    task: str, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def check(task: str, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert start(task, words) == 2
     captured = capsys.readouterr()

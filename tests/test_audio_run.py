@@ -51,7 +51,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             write(root / "tones" / "val" / kind / f"{number}.wav", signal)
     write(root / "tones" / "val" / "low" / "really_high.wav", tone(PITCHES["high"], seed=9))
     words = ["data=audio_folder", f"data.root={root / 'tones'}", f"output={root / 'out'}", "name=tones"]
-    assert start("train", [*TINY, *words, "trainer.epochs=6", "checkpoint.mode=min", "checkpoint.monitor=val/loss"]) == 0
+    assert (
+        start("train", [*TINY, *words, "trainer.epochs=6", "checkpoint.mode=min", "checkpoint.monitor=val/loss"]) == 0
+    )
     (run,) = (root / "out" / "train" / "tones").iterdir()
     return World(root, root / "tones", run)
 

@@ -1,4 +1,4 @@
-"""Batches of clips of any lengths are the clips themselves; what a clip becomes hangs on seed, epoch and sample alone."""
+"""Batches of clips of any lengths are the clips themselves; augmentation hangs on seed, epoch and sample alone."""
 
 from collections.abc import Iterable
 from typing import Any

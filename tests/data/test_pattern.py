@@ -21,7 +21,7 @@ PATTERN = r"(?P<label>[a-z]+)_(?P<fold>\w+?)_\d+\.wav"
 def folder(tmp_path: Path) -> Path:
     """Two classes of 6 sounds by three speakers, at two depths, and a file that fits no pattern."""
     for number in range(12):
-        name = f"{'cat dog'.split()[number % 2]}_{'ann bob cid'.split()[number // 2 % 3]}_{number}.wav"
+        name = f"{['cat', 'dog'][number % 2]}_{['ann', 'bob', 'cid'][number // 2 % 3]}_{number}.wav"
         write(tmp_path / ("deep/er" if number > 6 else ".") / name, tone(300 + number, seed=number))
     write(tmp_path / "noise.wav", tone(99))
     (tmp_path / "cat_ann_99.txt").write_text("no sound")
@@ -60,7 +60,9 @@ def test_without_folds_a_part_of_each_class_is_held_back(folder: Path, caplog: p
     assert names(parts[0]).isdisjoint(names(parts[1]))
     assert len(names(parts[0]) | names(parts[1])) == 12
     assert [parts[1].target(index) for index in range(len(parts[1]))].count(0) == len(parts[1]) / 2
-    assert len({PatternSource(str(folder), PATTERN, "validation", None, 0.34, medium=SOUNDS).name(0) for _ in "12"}) == 1
+    assert (
+        len({PatternSource(str(folder), PATTERN, "validation", None, 0.34, medium=SOUNDS).name(0) for _ in "12"}) == 1
+    )
 
 
 def test_a_group_can_name_the_split(tmp_path: Path) -> None:
@@ -70,8 +72,8 @@ def test_a_group_can_name_the_split(tmp_path: Path) -> None:
     counts = [len(PatternSource(str(tmp_path), pattern, split, medium=SOUNDS)) for split in (
         "train", "validation", "test")]  # fmt: skip
     assert counts == [2, 1, 1]
+    write(tmp_path / "tset" / "a9.wav", tone(200))
     with pytest.raises(UserError, match=r"'tset' in .*, which names no split; did you mean 'test'"):
-        write(tmp_path / "tset" / "a9.wav", tone(200))
         PatternSource(str(tmp_path), pattern, medium=SOUNDS)
 
 

@@ -154,7 +154,8 @@ def test_micro_batches_change_nothing(objective: Make, trainer: Make, multi_labe
     counts: list[int] = []
     for size, most in ((None, None), (2, None), (None, 2500)):
         made = objective(
-            model=model(), schedule=lambda optimizer, _: constant(optimizer, 1), front_end=ast(mel_bins=32, sample_rate=RATE),
+            model=model(), schedule=lambda optimizer, _: constant(optimizer, 1),
+            front_end=ast(mel_bins=32, sample_rate=RATE),
             mix=ClipMix(0.8, 0.9, 1), mask=SpecAugment(8, 20, seed=2), micro_batch_size=size, multi_label=multi_label,
             **({"loss": binary_cross_entropy} if multi_label else {}),
         )  # fmt: skip
@@ -173,7 +174,9 @@ def test_micro_batches_change_nothing(objective: Make, trainer: Make, multi_labe
 
 def test_a_share_without_samples_is_left_alone(objective: Make) -> None:
     """The last batch of an epoch may leave a process none."""
-    made = objective(model=model(), front_end=ast(mel_bins=32, sample_rate=RATE), mix=ClipMix(), mask=SpecAugment(8, 20))
+    made = objective(
+        model=model(), front_end=ast(mel_bins=32, sample_rate=RATE), mix=ClipMix(), mask=SpecAugment(8, 20)
+    )
     empty = {"audio": clips(3)[3:], "label": torch.zeros(0, dtype=torch.long), "index": torch.zeros(0)}
     assert made.prepare(empty) is empty
     assert made.loss(made.blank(empty)).isfinite()
