@@ -113,7 +113,7 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "an unknown fold": (folds("3"), "folds.held_out is '3', which is no fold"),
     "a row without a fold": (folds("1", "hole.csv"), "line 9 has no fold: fill it in or leave the row out"),
     "all folds held out": (folds("[1,2]"), "folds.held_out=[1, 2] is every fold there is; leave one to train on"),
-    "each of no folds": (folds("each", "nofolds.csv"), "held_out=each, but the data have 1 fold: at least 2 are needed"),
+    "each of no folds": (folds("each", "nofolds.csv"), "held_out=each, but the data have 1 fold: at least 2"),
     "a pattern without a label": (
         ["data=audio_pattern", "data.root={world}/good", "data.train.pattern='([a-z]+)_'"],
         "has no group for the class: write (?P<label>...) around it",
@@ -125,7 +125,7 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "no pattern": (["data=audio_pattern", "data.root={world}/good"], "data.train.pattern is not set"),
     "mixed images": (
         ["objective/mix=mixup"],
-        "objective.mix is BatchMix, which is for images, and the data are sounds: choose another one, or objective.mix=",
+        "objective.mix is BatchMix, which is for images, and the data are sounds: choose another one, or",
     ),
     "mixed sounds of images": (
         ["data=folder", "data.root={world}/pictures", "model=vit_nano_patch16_64", "objective/mix=clips"],
@@ -136,7 +136,7 @@ TRAIN: dict[str, tuple[list[str], str]] = {
         "objective.mask is SpecAugment, which is for sounds, and the data are images",
     ),
     "distillation of sounds": (
-        ["objective=distillation", "objective.teacher.path={world}/listens"], "objective=distillation learns from images alone",
+        ["objective=distillation", "objective.teacher.path={world}/listens"], "distillation learns from images alone",
     ),
     "stereo by another name": (["data.stereo=both"], "data.stereo=both is out of range: one of mean, left, right, ref"),
     "patches higher than the bands": (["model.tower.patch.patch_size=[64,4]"], "mel_bins"),
