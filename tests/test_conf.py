@@ -12,7 +12,8 @@ from torch import nn
 import triptych
 from triptych.build import build
 from triptych.command import groups, messages
-from triptych.data.module import ImageData
+from triptych.data.audio import AudioData
+from triptych.data.labelled import LabelledData
 from triptych.models.contrastive import Contrastive
 from triptych.schema import register
 from triptych.schema.check import check
@@ -29,15 +30,33 @@ PLACES = {
     "data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file",
     "data=pairs_shards": "data.root", "data=pairs_manifest": "data.train.file",
     "data=pairs_mixture": "data.train.sources.one.root", "experiment=clip_b32": "data.root",
-    "experiment=siglip_b16": "data.root",
+    "experiment=siglip_b16": "data.root", "data=audio_folder": "data.root", "data=audio_shards": "data.root",
+    "data=audio_manifest": "data.train.file", "data=audio_pattern": "data.root", "experiment=speech": "data.root",
 }  # fmt: skip
 PAIRS = [name for name in groups.choices("data") if "pairs" in name]
+# Choices that only a model and data of sounds have a place for, beside those that are one of these themselves.
+SOUNDS = {"data": "data=audio_folder", "model": "model=ast_nano"}
+HEARD = [
+    choice
+    for choice in ALL
+    if choice.startswith(("data=audio_", "data/front_end=", "model=ast_", "model/tower/patchout="))
+    or choice.split("=")[1] in (
+        "waveform", "speech", "spectrogram", "learned_time", "rotary_time", "prefix_mean", "normed", "clips",
+        "spec_augment",
+    )
+]  # fmt: skip
 # What goes with a choice: the default model has no distillation token, and pools without a feed-forward.
 NEEDS = (
     {
         "model/tower/pool=distilled": ["model.tower.registers=1"],
         "experiment=siglip_b16": ["model/tokenizer=bytes"],  # the file of its own does not ship
     }
+    | {
+        choice: [word for group, word in SOUNDS.items() if not choice.startswith(f"{group}=")]
+        for choice in HEARD
+        if not choice.startswith("experiment=")
+    }
+    | {"model/tower/pool=prefix_mean": [*SOUNDS.values(), "model.tower.registers=1"]}
     | {f"data={name}": ["model=clip_nano", "objective=contrastive"] for name in PAIRS}
     | {"data=pairs_mixture": ["model=clip_nano", "data.train.sources.two.root=two"]}
     | {
@@ -64,13 +83,16 @@ def compose(words: list[str]) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
-    words = [choice, *NEEDS.get(choice, []), *([f"{PLACES[choice]}={tmp_path}"] if choice in PLACES else [])]
+    words = [choice, *NEEDS.get(choice, [])]
+    words += [f"{PLACES[word]}={tmp_path}" for word in list(words) if word in PLACES]
+    if "data=audio_pattern" in words or choice == "experiment=speech":
+        words.append("data.train.pattern='(?P<label>a)'")
     if choice == "objective=distillation":
         triptych.export(SMALL, tmp_path / "teacher")
         words.append(f"objective.teacher.path={tmp_path / 'teacher'}")
     settings = compose(words)
     model = settings["model"]
-    takes_channels(model)["channels"] = 3
+    takes_channels(model)["channels"] = 1 if choice in HEARD else 3
     if "num_classes" in model:
         model["num_classes"] = 10
     fill_vocabulary(model)
@@ -79,7 +101,10 @@ def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
         built = build(model)
     data = build(settings["data"])
     assert isinstance(built, nn.Module)
-    assert isinstance(data, ImageData)
+    assert isinstance(data, LabelledData)
+    if "front_end" in settings["data"]:
+        assert isinstance(data, AudioData)
+        assert callable(data.front_end)
     assert callable(build(settings["objective"]))
     schedule = build(settings["schedule"])(build(settings["optimizer"])(SMALL), 10000)
     assert schedule.get_last_lr()[0] > 0
@@ -134,12 +159,12 @@ def test_every_choice_says_what_it_is(choice: str) -> None:
     assert len(groups.header(groups.file_of(*choice.split("=")))) > 5
 
 
-OWN_SIZES = ("timm", "vit_nano_patch16_64", "vit_pico_patch4_28")
+OWN_SIZES = ("model=timm", "model=vit_nano_patch16_64", "model=vit_pico_patch4_28")
 
 
 @pytest.mark.parametrize(
     "preset",
-    [name for name in groups.choices("model") if name not in OWN_SIZES and f"model={name}" not in CONTRASTIVE],
+    [name for name in groups.choices("model") if f"model={name}" not in (*CONTRASTIVE, *HEARD, *OWN_SIZES)],
 )
 @pytest.mark.slow
 def test_preset_has_the_parameters_of_the_model_it_is_named_after(preset: str) -> None:
@@ -148,6 +173,16 @@ def test_preset_has_the_parameters_of_the_model_it_is_named_after(preset: str) -
     with torch.device("meta"):
         ours, theirs = build(model), timm.create_model(preset, num_classes=1000)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.slow
+def test_the_audio_preset_has_the_published_size() -> None:
+    """87 million parameters (Gong et al., 2021), with the 527 classes of AudioSet."""
+    model = compose(["model=ast_base_patch16_stride10", "data=audio_folder", "data.root=x"])["model"]
+    model["num_classes"], takes_channels(model)["channels"] = 527, 1
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in build(model).parameters())
+    assert round(count / 1e6) == 87
 
 
 @pytest.mark.slow

@@ -69,9 +69,8 @@ def _folds(config: DictConfig) -> Sequence[str]:
     data: LabelledData = build(settings["data"] | {"cache": False}, (*RUN_PACKAGES, *settings["allow_targets"]))
     names = getattr(data.train_source, "folds", ())
     if len(names) < 2:
-        raise UserError(
-            f"data.train.folds.held_out={EACH}, but the data have {len(names)} folds: at least 2 are needed"
-        )
+        known = f"{len(names)} fold{'' if len(names) == 1 else 's'}"
+        raise UserError(f"data.train.folds.held_out={EACH}, but the data have {known}: at least 2 are needed")
     return names
 
 

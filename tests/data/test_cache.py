@@ -54,5 +54,5 @@ def test_images_that_would_fill_the_memory_are_refused(
     numbers: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "MEMORY_FRACTION", 1e-12)
-    with pytest.raises(UserError, match=r"would keep 100 decoded images.*set data.cache=false"):
+    with pytest.raises(UserError, match=r"would keep 100 decoded samples.*set data.cache=false"):
         CachedSource(numbers(100))

@@ -85,7 +85,7 @@ def _check_memory(taken: int, done: int, count: int) -> None:
     expected = taken / done * count
     if expected > limit:
         raise UserError(
-            f"data.cache=true would keep {count} decoded images, about {expected / 1e9:.1f} GB, in memory; "
+            f"data.cache=true would keep {count} decoded samples, about {expected / 1e9:.1f} GB, in memory; "
             f"half of this machine's memory is {limit / 1e9:.1f} GB: set data.cache=false"
         )
 

@@ -98,4 +98,4 @@ def _best(row: Tensor, names: list[str], top: int, least: float) -> tuple[tuple[
 def _timed(name: str, piece: Piece) -> str:
     if piece.start is None or piece.seconds is None:
         return name
-    return f"{name} {piece.start:.1f}-{piece.start + piece.seconds:.1f}s"
+    return f"{name} {piece.start:.2f}-{piece.start + piece.seconds:.2f} s"

@@ -128,7 +128,8 @@ class LogMel:
                 found = values[0] if len(values) == 1 else torch.cat(values)
             else:
                 found = self._normalise(self.log(self._all(waveforms, counts), counts))
-        return Spectrograms(found, counts, self.pad_value)
+        most = waveforms.max_batch_samples
+        return Spectrograms(found, counts, self.pad_value, None if most is None else most // self.frames.hop_length)
 
     def _counts(self, waveforms: Waveforms) -> list[int]:
         if waveforms.sample_rate != self.sample_rate:

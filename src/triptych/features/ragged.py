@@ -15,13 +15,17 @@ class Ragged(Uneven):
     """Samples ``(length, ...)`` of differing lengths end to end in one tensor ``rows``, so that a batch is one
     transfer: a sample is a view of it, and so is a run of neighbours.
 
-    An index gives a sample; a slice or a list of indices gives those samples as a batch.
+    An index gives a sample; a slice or a list of indices gives those samples as a batch. ``max_batch_rows`` bounds the
+    rows that one device holds at a time in training: micro-batches are cut by it.
 
     Raises ValueError for a length below 1, and where the lengths do not add up to the rows.
     """
 
-    def __init__(self, rows: Shaped[Tensor, "total ..."], lengths: Sequence[int]) -> None:
+    def __init__(
+        self, rows: Shaped[Tensor, "total ..."], lengths: Sequence[int], max_batch_rows: int | None = None
+    ) -> None:
         self.rows = rows
+        self.max_batch_rows = max_batch_rows
         self.lengths: tuple[int, ...] = tuple(lengths)
         if self.lengths and min(self.lengths) < 1:
             raise ValueError(f"the lengths are {list(self.lengths)}; each must be at least 1")
@@ -78,3 +82,17 @@ class Ragged(Uneven):
     def clone(self) -> Self:
         """The batch in memory of its own."""
         return self._like(self.rows.clone(), self.lengths)
+
+    def cuts(self, most: int | None = None) -> list[slice]:
+        """Runs of neighbours, each of at most ``most`` samples and of no more rows than ``max_batch_rows``. A sample is
+        never cut: one that has more alone is a run of its own.
+        """
+        runs: list[slice] = []
+        start, held = 0, 0
+        for place, length in enumerate(self.lengths):
+            held += length
+            full = self.max_batch_rows is not None and held > self.max_batch_rows
+            if place > start and (full or (most and place - start >= most)):
+                runs.append(slice(start, place))
+                start, held = place, length
+        return [*runs, slice(start, len(self))] if len(self) else []

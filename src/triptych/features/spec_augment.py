@@ -26,6 +26,8 @@ class SpecAugment(nn.Module):
     Raises UserError for a setting out of its range.
     """
 
+    modality = "audio"
+
     def __init__(
         self,
         frequency_width: int = 48,

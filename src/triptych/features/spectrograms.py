@@ -16,10 +16,17 @@ class Spectrograms(Ragged):
 
     ``frames`` are those of all clips, ``lengths`` how many each clip has. ``pad_value`` is what stands for "nothing
     there", in padding and in masks: the value of silence, for front ends of `triptych.features.log_mel`.
+    ``max_batch_frames`` bounds the frames that one device holds at a time in training.
     """
 
-    def __init__(self, frames: Float[Tensor, "total mel_bins"], lengths: Sequence[int], pad_value: float) -> None:
-        super().__init__(frames, lengths)
+    def __init__(
+        self,
+        frames: Float[Tensor, "total mel_bins"],
+        lengths: Sequence[int],
+        pad_value: float,
+        max_batch_frames: int | None = None,
+    ) -> None:
+        super().__init__(frames, lengths, max_batch_frames)
         self.pad_value = pad_value
 
     @classmethod
@@ -52,7 +59,7 @@ class Spectrograms(Ragged):
         return self.frames.shape[1]
 
     def _like(self, rows: Tensor, lengths: Sequence[int]) -> Self:
-        return type(self)(rows, lengths, self.pad_value)
+        return type(self)(rows, lengths, self.pad_value, self.max_batch_rows)
 
     def with_frames(self, frames: Float[Tensor, "total mel_bins"]) -> Self:
         """The same clips with other values."""
@@ -61,11 +68,6 @@ class Spectrograms(Ragged):
     def blank(self) -> Self:
         """One clip of one frame of ``pad_value``."""
         return self._like(self.frames.new_full((1, self.mel_bins), self.pad_value), [1])
-
-    def cuts(self, most: int | None = None) -> list[slice]:
-        """Runs of neighbours, each of at most ``most`` clips."""
-        size = most or max(1, len(self))
-        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
 
     def padded(self) -> tuple[Float[Tensor, "batch longest mel_bins"], tuple[int, ...]]:
         """The clips as rows, ``pad_value`` behind each, and how many frames each has."""

@@ -28,9 +28,8 @@ class Waveforms(Ragged):
     ) -> None:
         if not samples.is_floating_point():
             raise ValueError(f"samples are numbers from -1 to 1, and these are {samples.dtype}")
-        super().__init__(samples, lengths)
+        super().__init__(samples, lengths, max_batch_samples)
         self.sample_rate = sample_rate
-        self.max_batch_samples = max_batch_samples
 
     @classmethod
     def of(
@@ -43,6 +42,11 @@ class Waveforms(Ragged):
     def samples(self) -> Float[Tensor, " total"]:
         """Those of all clips, end to end."""
         return self.rows
+
+    @property
+    def max_batch_samples(self) -> int | None:
+        """That one device holds at a time in training; None: any number."""
+        return self.max_batch_rows
 
     @property
     def seconds(self) -> tuple[float, ...]:
@@ -59,20 +63,6 @@ class Waveforms(Ragged):
     def blank(self) -> Self:
         """One clip of one second of silence: long enough for every front end."""
         return self._like(self.samples.new_zeros(self.sample_rate), [self.sample_rate])
-
-    def cuts(self, most: int | None = None) -> list[slice]:
-        """Runs of neighbours, each of at most ``most`` clips and of no more samples than ``max_batch_samples``. A clip
-        is never cut: one that has more alone is a run of its own.
-        """
-        runs: list[slice] = []
-        start, held = 0, 0
-        for place, length in enumerate(self.lengths):
-            held += length
-            full = self.max_batch_samples is not None and held > self.max_batch_samples
-            if place > start and (full or (most and place - start >= most)):
-                runs.append(slice(start, place))
-                start, held = place, length
-        return [*runs, slice(start, len(self))] if len(self) else []
 
     def padded(self) -> tuple[Float[Tensor, "batch longest"], tuple[int, ...]]:
         """The clips as rows, zeros behind each, and how many samples each has."""

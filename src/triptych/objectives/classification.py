@@ -21,6 +21,8 @@ from triptych.objectives.validation import check_loaders, checked_names
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+_MANY = {"image": "images", "audio": "sounds"}
+
 
 class ClassificationObjective(Objective):
     """Trains `model(input) -> logits` on batches of `image` (uint8) or `audio`, `label` and `index`; `front_end` makes
@@ -29,6 +31,8 @@ class ClassificationObjective(Objective):
     A label is a class number, or a row of floats per sample: several labels with `multi_label`, class probabilities
     without. `loss(logits, labels)` is a mean over samples and takes both kinds (see `triptych.losses`). `mix` and
     `mask` change training batches only.
+
+    Raises UserError for settings that do not go together.
 
     Each validation set logs `loss` and its metrics (`SingleLabelMetrics`, `MultiLabelMetrics`): the first as
     `val/...`, the others under their name in `validation_names`. After a validation, `predictions[name]` holds what
@@ -65,7 +69,7 @@ class ClassificationObjective(Objective):
         self.num_classes = num_classes
         self.multi_label = multi_label
         self.compute_loss = loss
-        self.mix, self.mask = mix, mask
+        self.mix, self.mask = _fitting("mix", mix, front_end), _fitting("mask", mask, front_end)
         kind = MultiLabelMetrics if multi_label else SingleLabelMetrics
         self.metrics = nn.ModuleList(kind(num_classes) for _ in self.validation_names)
         self.monitor = f"val/{kind.monitor}"
@@ -86,8 +90,10 @@ class ClassificationObjective(Objective):
         return batch[self.front_end.modality]
 
     def prepare(self, batch: Batch) -> Batch:
-        """Mixes and masks the batch before it is split, so that micro-batches change nothing."""
-        if self.mix is None and self.mask is None:
+        """Mixes and masks the batch before it is split, so that micro-batches change nothing; a rank's share of a short
+        last one may be empty.
+        """
+        if (self.mix is None and self.mask is None) or not len(batch["label"]):
             return batch
         raw, labels, step = self.raw(batch), batch["label"], self.trainer.global_step
         if self.mix is not None and self.mix.of_raw:
@@ -135,3 +141,14 @@ class ClassificationObjective(Objective):
 
     def _metrics(self) -> list[ClassificationMetrics]:
         return [metrics for metrics in self.metrics if isinstance(metrics, ClassificationMetrics)]
+
+
+def _fitting(name: str, part: Any, front_end: FrontEnd) -> Any:
+    """Raises UserError for a part that changes sounds where images are trained on, and the other way round."""
+    changes = getattr(part, "modality", front_end.modality)  # one of the user's own need not say
+    if changes != front_end.modality:
+        raise UserError(
+            f"objective.{name} is {type(part).__name__}, which is for {_MANY.get(changes, changes)}, and the data are "
+            f"{_MANY.get(front_end.modality, front_end.modality)}: choose another one, or objective.{name}=null"
+        )
+    return part

@@ -25,7 +25,7 @@ class ClipMix(nn.Module):
     Raises UserError for a setting out of its range.
     """
 
-    of_raw = True
+    of_raw, modality = True, "audio"
 
     def __init__(self, mixup: float = 0.3, probability: float = 0.5, seed: int = 0) -> None:
         super().__init__()

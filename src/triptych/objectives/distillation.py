@@ -45,8 +45,10 @@ class DistillationObjective(ClassificationObjective):
             model, optimizer, schedule, num_classes, front_end, loss, mix, None, False, clip, micro_batch_size,
             validation_names,
         )  # fmt: skip
+        if not isinstance(front_end, Pixels):
+            raise UserError("objective=distillation learns from images alone: take objective=classification")
         teacher.check(num_classes, None)
-        self.teacher = teacher
+        self.teacher, self._pixels = teacher, front_end
 
     def prepare(self, batch: Batch) -> Batch:
         """Adds what the teacher says of the whole batch, after mixing."""
@@ -55,10 +57,8 @@ class DistillationObjective(ClassificationObjective):
             raise UserError(
                 "a teacher looks at images of one size, and these have their own: take objective=classification"
             )
-        if not isinstance(self.front_end, Pixels):
-            raise UserError("objective=distillation learns from images alone: take objective=classification")
         images = batch["prepared"] if "prepared" in batch else self.normalise(self.raw(batch))
-        return {**batch, "teacher": self.teacher.ask(self.front_end.undo(images))}
+        return {**batch, "teacher": self.teacher.ask(self._pixels.undo(images))}
 
     def loss(self, batch: Batch) -> Tensor:
         """The weighted mean of both losses."""

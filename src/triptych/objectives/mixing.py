@@ -42,7 +42,7 @@ class BatchMix(nn.Module):
     one.
     """
 
-    of_raw = False
+    of_raw, modality = False, "image"
 
     def __init__(self, mixup: float = 0.0, cutmix: float = 0.0, probability: float = 1.0, seed: int = 0) -> None:
         super().__init__()
