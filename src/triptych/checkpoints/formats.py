@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from triptych.checkpoints.ast_original import is_ast, load_ast
 from triptych.checkpoints.huggingface import is_huggingface, load_huggingface, save_huggingface
 from triptych.checkpoints.open_clip import is_open_clip, load_open_clip, save_open_clip
 from triptych.checkpoints.timm import is_timm, load_timm, save_timm
@@ -43,6 +44,7 @@ FORMATS: dict[str, Format] = {
         "a transformers model (a folder with config.json and model.safetensors, or such a file)",
         is_huggingface, load_huggingface, save_huggingface,
     ),
+    "ast": Format("an AST as its authors' code saves it (a .pth file)", is_ast, load_ast, None),
     "onnx": Format("an ONNX graph", None, None, _save_onnx),
 }  # fmt: skip
 

@@ -1,5 +1,5 @@
-"""Vision models, CLIP and SigLIP as the transformers library saves them (``config.json``, ``model.safetensors`` and
-``preprocessor_config.json`` in one folder): in and out, without that library.
+"""Vision models, AST, CLIP and SigLIP as the transformers library saves them (``config.json``, ``model.safetensors``
+and ``preprocessor_config.json`` in one folder): in and out, without that library.
 
 A family is a module with ``describe`` and ``express``; `FAMILIES` says which one reads a ``model_type``, and the first
 whose ``fits`` agrees writes a model.
@@ -13,7 +13,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from triptych.checkpoints import huggingface_dinov2, huggingface_pair, huggingface_siglip, huggingface_vit
+from triptych.checkpoints import (
+    huggingface_ast,
+    huggingface_dinov2,
+    huggingface_pair,
+    huggingface_siglip,
+    huggingface_vit,
+)
 from triptych.checkpoints.files import new_folder, write_file
 from triptych.checkpoints.foreign import (
     CONFIG,
@@ -32,10 +38,11 @@ from triptych.checkpoints.remap import export_state
 from triptych.checkpoints.tensors import safetensors_chunks
 from triptych.checkpoints.tokenizer_files import tokenizer_files
 from triptych.errors import UserError
-from triptych.features.preprocess import Preprocess
 from triptych.models.classifier import Classifier
 from triptych.models.contrastive import Contrastive
 from triptych.nn.block import Block
+from triptych.towers.audio import AudioTower
+from triptych.towers.patches import PatchTower
 from triptych.towers.vision import VisionTower
 
 
@@ -45,15 +52,25 @@ class Family:
 
     describe: Callable[[Mapping[str, Any], Mapping[str, Tensor], dict[str, Any]], Described]
     """Configuration, weights and preprocessing in; the model in our terms out."""
-    fits: Callable[[VisionTower, Block], bool]
-    """Whether it is this family that a tower of ours, with this block, is written as."""
-    express: Callable[[Classifier, VisionTower, Block], Expressed]
+    fits: Callable[[Any, Block], bool]
+    """Whether it is this family that a ``tower`` of ours, with this block, is written as."""
+    express: Callable[[Classifier, Any, Block], Expressed]
     """The configuration and names of a model of ours; UserError, naming it, where a part has no form there."""
+    tower: type[PatchTower] = VisionTower
+    """The towers that it is for."""
+    read_preprocess: Callable[[Mapping[str, Any], Path], dict[str, Any]] = preprocess_from
+    """The content of ``preprocessor_config.json``, and where it lies, to what ``describe`` takes."""
+    write_preprocess: Callable[[Classifier], dict[str, Any]] = lambda model: preprocessor_of(model.preprocess)
+    """A model of ours to the content of ``preprocessor_config.json``."""
 
 
 VIT = Family(huggingface_vit.describe, huggingface_vit.fits, huggingface_vit.express)
 DINOV2 = Family(huggingface_dinov2.describe, huggingface_dinov2.fits, huggingface_dinov2.express)
 SIGLIP = Family(huggingface_siglip.describe, huggingface_siglip.fits, huggingface_siglip.express)
+AST = Family(
+    huggingface_ast.describe, huggingface_ast.fits, huggingface_ast.express, AudioTower, huggingface_ast.front_end_from,
+    huggingface_ast.extractor_of,
+)  # fmt: skip
 FAMILIES: dict[str, Family] = {
     "vit": VIT,
     "deit": VIT,
@@ -61,6 +78,7 @@ FAMILIES: dict[str, Family] = {
     "dinov2_with_registers": DINOV2,
     "siglip_vision_model": SIGLIP,
     "siglip": SIGLIP,
+    huggingface_ast.KIND: AST,
 }
 
 
@@ -87,12 +105,14 @@ def read(path: str | Path) -> tuple[Described, dict[str, Tensor]]:
         )
     state = read_weights(Path(path))
     settings = read_json(folder / PREPROCESSOR)
-    preprocess = {} if settings is None else preprocess_from(settings, folder / PREPROCESSOR)
+    family = FAMILIES.get(kind)
+    read_preprocess = preprocess_from if family is None else family.read_preprocess
+    preprocess = {} if settings is None else read_preprocess(settings, folder / PREPROCESSOR)
     if huggingface_pair.is_pair(config, state):
         return huggingface_pair.describe(config, state, preprocess, folder), state
-    if kind not in FAMILIES:
+    if family is None:
         raise UserError(f"{folder} holds one tower of a {kind} alone; Triptych reads both together (CLIPModel).")
-    described = FAMILIES[kind].describe(config, state, preprocess)
+    described = family.describe(config, state, preprocess)
     classes = class_names(config) if described.model["num_classes"] else None
     return replace(described, classes=classes), state
 
@@ -111,36 +131,41 @@ def load_huggingface(path: str | Path, num_classes: int | None = None) -> Classi
 
 
 def save_huggingface(model: nn.Module, path: str | Path) -> None:
-    """Writes a model as a new folder that transformers loads: ``AutoModelForImageClassification``, without a head or
-    with two towers ``AutoModel``, ``AutoImageProcessor``, ``AutoTokenizer``.
+    """Writes a model as a new folder that transformers loads: ``AutoModelForImageClassification`` or
+    ``AutoModelForAudioClassification``, without a head or with two towers ``AutoModel``; ``AutoImageProcessor`` or
+    ``AutoFeatureExtractor``, ``AutoTokenizer``.
 
     Raises UserError, naming the part, where no family has one like it, or ``path`` exists.
     """
     if isinstance(model, Contrastive):
         if model.preprocess is None:
             raise UserError("A contrastive model without a tower of images has no form in transformers.")
-        expressed, preprocess, extra = express_pair(model), model.preprocess, tokenizer_files(model.tokenizer)
+        expressed, processor = express_pair(model), preprocessor_of(model.preprocess)
+        extra = tokenizer_files(model.tokenizer)
     else:
-        expressed, preprocess, extra = *_express(model), {}
+        expressed, processor, extra = *_express(model), {}
     config = {**expressed.config, "dtype": "float32"}
     state = export_state(expressed.rules, model.state_dict()) | expressed.unread
     with new_folder(Path(path)) as staging:
         write_file(staging / WEIGHTS[0], safetensors_chunks(state))
         write_file(staging / CONFIG, [json.dumps(config, indent=2).encode()])
-        write_file(staging / PREPROCESSOR, [json.dumps(preprocessor_of(preprocess), indent=2).encode()])
+        write_file(staging / PREPROCESSOR, [json.dumps(processor, indent=2).encode()])
         for name, content in extra.items():
             write_file(staging / name, [content])
 
 
-def _express(model: nn.Module) -> tuple[Expressed, Preprocess]:
-    if not isinstance(model, Classifier) or not isinstance(model.tower, VisionTower):
+def _express(model: nn.Module) -> tuple[Expressed, dict[str, Any]]:
+    if not isinstance(model, Classifier) or not isinstance(model.tower, VisionTower | AudioTower):
         what = type(model.tower).__name__ if isinstance(model, Classifier) else type(model).__name__
-        raise UserError(f"Only a Classifier over a VisionTower has a form in transformers, not a {what}.")
+        raise UserError(
+            f"Only a Classifier over a VisionTower or an AudioTower has a form in transformers, not a {what}."
+        )
     tower = model.tower
     block = tower.stack.blocks[0]
     assert isinstance(block, Block)
     if not isinstance(tower.input_norm, nn.Identity):
         no_form("norm before the first block in a classifier")
-    family = next(family for family in (SIGLIP, DINOV2, VIT) if family.fits(tower, block))
+    families = (SIGLIP, DINOV2, VIT, AST)
+    family = next(each for each in families if isinstance(tower, each.tower) and each.fits(tower, block))
     expressed = family.express(model, tower, block)
-    return replace(expressed, config={**expressed.config, **id2label(model)}), model.preprocess
+    return replace(expressed, config={**expressed.config, **id2label(model)}), family.write_preprocess(model)

@@ -1,4 +1,4 @@
-"""What transformers' vision families share: names, activations, tokens, class names."""
+"""What transformers' families share: names, activations, tokens, class names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from triptych.nn.feedforward import GELUFeedForward, QuickGELUFeedForward
 from triptych.nn.head import DistilledHead
 from triptych.nn.mixers.softmax import SoftmaxMixer
 from triptych.nn.position import LearnedPosition
+from triptych.towers.patches import PatchTower
 from triptych.towers.vision import VisionTower
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -94,8 +95,10 @@ def activation_of(block: Block) -> str:
     no_form(f"{type(made).__name__} (or without bias) in this family")
 
 
-def plain_parts(tower: VisionTower, block: Block) -> tuple[SoftmaxMixer, LearnedPosition, float]:
-    """The mixer, the positions and the epsilon of the norms. Raises UserError where one has no form in any family."""
+def plain_parts(tower: PatchTower, block: Block, overlap: bool = False) -> tuple[SoftmaxMixer, LearnedPosition, float]:
+    """The mixer, the positions and the epsilon of the norms. Raises UserError where one has no form in any family;
+    ``overlap``: patches may.
+    """
     mixer, position = block.mixer, tower.position
     if not isinstance(mixer, SoftmaxMixer) or mixer.kv_heads != mixer.heads or mixer.query_norm is not None:
         no_form("mixer other than softmax attention with as many key-value heads as heads and plain queries and keys")
@@ -103,7 +106,7 @@ def plain_parts(tower: VisionTower, block: Block) -> tuple[SoftmaxMixer, Learned
         no_form("attention with biases in some of its projections alone")
     if not isinstance(position, LearnedPosition):
         no_form(type(position).__name__)
-    if tower.patch.stride != tower.patch.patch_size or tower.patch.projection.bias is None:
+    if (tower.patch.stride != tower.patch.patch_size and not overlap) or tower.patch.projection.bias is None:
         no_form("patches that overlap, or have no bias")
     norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm)]
     if (
@@ -130,7 +133,7 @@ def sizes(model: Classifier, tower: VisionTower, mixer: SoftmaxMixer, eps: float
     }
 
 
-def final_norm(tower: VisionTower, foreign: str) -> Rule:
+def final_norm(tower: PatchTower, foreign: str) -> Rule:
     """The last norm. Ours may stand in the pool, which is the same for one token."""
     return rename(
         f"{foreign}.{{kind}}", "tower.pool.norm.{kind}" if tower.pool.norm_after else "tower.stack.norm.{kind}"
@@ -206,6 +209,6 @@ def linear_head(model: Classifier) -> None:
 def no_form(what: str) -> NoReturn:
     """Raises the UserError for a part that transformers lacks."""
     raise UserError(
-        f"transformers' vision models have no {what}, so this model cannot be written for them; export it as "
-        "format='triptych' or format='timm'."
+        f"transformers' models have no {what}, so this model cannot be written for them; export it as "
+        "format='triptych' (or, of images, format='timm')."
     )

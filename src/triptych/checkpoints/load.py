@@ -12,6 +12,7 @@ from triptych.checkpoints.format import PREFIX, read_config, read_weights, write
 from triptych.checkpoints.formats import FORMATS, recognised
 from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
 from triptych.checkpoints.resize import resized
+from triptych.checkpoints.resize_audio import with_frames
 from triptych.errors import UserError
 from triptych.features.audio_preprocess import preprocess_from_dict
 from triptych.nn.lora import fold_adapters
@@ -30,6 +31,7 @@ def load(
     allow: tuple[str, ...] = (),
     image_size: Size | None = None,
     patch_size: Size | None = None,
+    frames: int | None = None,
 ) -> nn.Module:
     """A model with its weights from a local checkpoint in any supported format, in evaluation mode, on CPU.
 
@@ -46,11 +48,16 @@ def load(
         image_size, patch_size: in pixels, one number or (height, width): other sizes than the saved ones, to which the
             patch embedding (Beyer et al., 2023, "FlexiViT") and the positions are resampled for good. Without them a
             vision tower takes images of other sizes too, its positions resampled for each batch.
+        frames: of spectrograms, another number than the saved one for which an audio tower has positions, to which
+            they are cut or stretched for good as AST does (Gong et al., 2021). Without it clips of other lengths are
+            taken too.
 
     Raises:
         UserError: nothing there (a near miss is named), no supported format, a damaged or foreign checkpoint.
     """
     model = _load(Path(path), num_classes, weights, allow)
+    if frames is not None:
+        model = with_frames(model, frames, allow)
     if image_size is None and patch_size is None:
         return model
     return resized(model, image_size, patch_size, allow)

@@ -45,9 +45,7 @@ def resized(
     plain = config["model"]["tower"]
     plain["image_size"], plain["patch"]["patch_size"] = list(images), list(patches)
     position = tower.position
-    for part in (position, getattr(position, "angles", None)):
-        if isinstance(part, RotaryPosition | SinusoidalPosition):
-            plain["position"]["reference"] = list(part.built_grid)
+    keep_reference(position, plain)
     new = build(config["model"], (*MODEL_PACKAGES, *allow))
     assert isinstance(new, Classifier)
     assert isinstance(new.tower, VisionTower)
@@ -63,3 +61,10 @@ def resized(
     new.preprocess = Preprocess.from_dict(settings)
     new.config = {**config, "preprocess": settings}
     return new.train(model.training)
+
+
+def keep_reference(position: nn.Module, tower: dict[str, Any]) -> None:
+    """Writes into the configuration of a tower which grid positions that are not learned were trained with."""
+    for part in (position, getattr(position, "angles", None)):
+        if isinstance(part, RotaryPosition | SinusoidalPosition):
+            tower["position"]["reference"] = list(part.built_grid)

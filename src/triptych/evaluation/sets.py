@@ -1,5 +1,6 @@
 """The data sets to evaluate on, with labels in the places of the model's classes."""
 
+from pathlib import Path
 from typing import Any
 
 from triptych.build import RUN_PACKAGES, build
@@ -30,7 +31,7 @@ def build_sets(
     Raises:
         UserError: no such set; classes, labels or channels that the model does not have.
     """
-    medium = medium_of(data, given)
+    medium = medium_of(data, given.preprocess, given.path)
     found = sources_of(data, names, allow, medium)
     sources = {name: _matched(name, source, given) for name, source in found.items()}
     if isinstance(given.preprocess, Preprocess):
@@ -39,20 +40,20 @@ def build_sets(
     return sources
 
 
-def medium_of(data: dict[str, Any], given: GivenModel) -> Medium | None:
+def medium_of(data: dict[str, Any], preprocess: Preprocess | AudioPreprocess, path: Path) -> Medium | None:
     """How sounds are decoded for the model; None for images.
 
     Raises:
         UserError: data of sounds for a model of images, or the other way round.
     """
-    sounds = str(data.get("_target_")).endswith(".AudioData")
-    if sounds != isinstance(given.preprocess, AudioPreprocess):
+    sounds = str(data.get("_target_")).rpartition(".")[2] in ("AudioData", "SoundPairsData")
+    if sounds != isinstance(preprocess, AudioPreprocess):
         words = ("sounds", "images") if sounds else ("images", "sounds")
-        raise UserError(f"the data are {words[0]}, and the model in {given.path} is of {words[1]}: choose other data")
-    if not isinstance(given.preprocess, AudioPreprocess):
+        raise UserError(f"the data are {words[0]}, and the model in {path} is of {words[1]}: choose other data")
+    if not isinstance(preprocess, AudioPreprocess):
         return None
-    wanted = given.preprocess
-    return Sounds(wanted.sample_rate, data.get("stereo", "mean"), data.get("resampling", True), wanted.min_seconds)
+    rate, least = preprocess.sample_rate, preprocess.min_seconds
+    return Sounds(rate, data.get("stereo", "mean"), data.get("resampling", True), least)
 
 
 def sources_of(

@@ -55,6 +55,10 @@ class Frames(ABC):
         """How many frames a clip of so many samples has; 0 for one that is too short."""
         return 1 + (self._extended(samples) - self.span) // self.hop_length if samples >= self.min_samples else 0
 
+    def samples(self, frames: int) -> int:
+        """The shortest clip that has so many frames."""
+        return max(self.min_samples, self.span + (frames - 1) * self.hop_length - self._extended(0))
+
     @abstractmethod
     def _extended(self, samples: int) -> int:
         """How many samples `extend` makes of so many."""
@@ -150,6 +154,9 @@ class StftFrames(Frames):
 
     def count(self, samples: int) -> int:
         return max(0, super().count(samples) - self.drop_last)
+
+    def samples(self, frames: int) -> int:
+        return super().samples(frames + self.drop_last)
 
     def _extended(self, samples: int) -> int:
         return samples - (self.preemphasis > 0) + 2 * (self.n_fft // 2)

@@ -71,6 +71,11 @@ class Contrastive(nn.Module):
         """The names of the towers, in order."""
         return tuple(self.towers)
 
+    @property
+    def perceived(self) -> str:
+        """The modality that is put to texts: the first that is none."""
+        return next((name for name in self.towers if name != "text"), self.modalities[0])
+
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Float[Tensor, "_ dim"]]:
         """The embeddings of each modality given: its input, or a tuple of what its tower is called with."""
         return {

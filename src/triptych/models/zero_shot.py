@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.errors import UserError
+from triptych.models.classifier import Inputs
 from triptych.models.contrastive import Contrastive
 
 PLACE = "{}"
@@ -57,13 +58,13 @@ def similarity_logits(
 
 
 class ZeroShotClassifier(nn.Module):
-    """Images to one logit for each of the classes that were named.
+    """Images, or sounds, to one logit for each of the classes that were named.
 
     The logits of a softmax model (CLIP) rank the classes against each other, so their softmax is over the classes that
     were named; with a ``logit_bias`` (SigLIP) each class has a probability of its own, the sigmoid.
 
     Args:
-        model: with an image tower; kept as it is.
+        model: with a tower of images or sounds; kept as it is.
         classes: one direction a class, from `class_embeddings`.
     """
 
@@ -74,9 +75,7 @@ class ZeroShotClassifier(nn.Module):
         self.num_classes = len(classes)
         self.register_buffer("classes", classes)
 
-    def forward(
-        self, images: Float[Tensor, "batch channels height width"] | Sequence[Float[Tensor, "channels _ _"]]
-    ) -> Float[Tensor, "samples classes"]:
-        """Logits."""
-        embedded = self.model.embed("image", images)
+    def forward(self, inputs: Inputs) -> Float[Tensor, "samples classes"]:
+        """Logits of images, or of spectrograms."""
+        embedded = self.model.embed(self.model.perceived, inputs)
         return similarity_logits(embedded, self.get_buffer("classes"), self.model.logit_scale, self.model.logit_bias)

@@ -31,3 +31,19 @@ class LearnedTimePosition(LearnedPosition):
         cut = self.places.unflatten(0, self.built_grid)[:, first : first + wanted].flatten(0, 1)
         same = grid[0] == bands
         return cut if same else resample_grid(cut, (bands, wanted), grid, self.interpolation, self.antialias)
+
+
+@torch.no_grad()
+def transfer_grid(
+    places: Float[Tensor, "places dim"], old: tuple[int, int], new: tuple[int, int]
+) -> Float[Tensor, "new_places dim"]:
+    """A table of positions on grid ``old`` as a table of its own on grid ``new``, by AST's rule: along each axis the
+    middle of it where the new grid is smaller, all of it stretched where it is larger. Bilinear, in float32.
+    """
+    check_axes(new, old)
+    table = places.unflatten(0, old)
+    for axis, (then, now) in enumerate(zip(old, new, strict=True)):
+        if now < then:
+            table = table.narrow(axis, then // 2 - now // 2, now)
+    cut = (table.shape[0], table.shape[1])
+    return resample_grid(table.flatten(0, 1), cut, new, "bilinear", antialias=False)

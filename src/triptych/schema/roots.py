@@ -11,6 +11,7 @@ from triptych.schema.evaluate import Evaluate, Predict, Weights
 from triptych.schema.export import Export
 from triptych.schema.finetune import Finetune
 from triptych.schema.run import Train
+from triptych.schema.statistics import Statistics
 from triptych.schema.zero_shot import ZeroShot
 
 ROOTS: dict[str, type[Any]] = {
@@ -22,6 +23,7 @@ ROOTS: dict[str, type[Any]] = {
     "finetune": Finetune,
     "learning_rate": LearningRate,
     "predict": Predict,
+    "statistics": Statistics,
     "train": Train,
     "zero_shot": ZeroShot,
 }

@@ -55,6 +55,7 @@ class AudioTower(PatchTower):
         stochastic_depth: float = 0.0,
         patchout: Callable[[], PatchDropout] = PatchDropout,
         init: LinearInit = glorot,
+        input_norm: Callable[[int], nn.Module] | None = None,
         tail: str = "complete",
         pad_value: float = 0.0,
     ) -> None:
@@ -68,7 +69,7 @@ class AudioTower(PatchTower):
             raise ValueError(f"mel_bins is {mel_bins}, but a patch is {height} high.")
         super().__init__(
             (height, width), dim, depth, made, mixer, feedforward, norm, position, pool,
-            registers, layer_scale, stochastic_depth, patchout(), init, None,
+            registers, layer_scale, stochastic_depth, patchout(), init, input_norm,
         )  # fmt: skip
         self.mel_bins, self.frames, self._height = mel_bins, frames, height
         self.tail, self.pad_value = tail, pad_value

@@ -14,7 +14,9 @@ from triptych.errors import UserError
 from triptych.evaluation.given import checkpoint_at
 from triptych.evaluation.inference import AUTOCAST
 from triptych.evaluation.ranks import Ranks
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
+from triptych.models.classifier import Inputs
 from triptych.models.contrastive import Contrastive
 from triptych.models.zero_shot import class_embeddings, embed_texts
 
@@ -35,7 +37,7 @@ class GivenPair:
 
     model: Contrastive
     path: Path
-    preprocess: Preprocess
+    preprocess: Preprocess | AudioPreprocess
 
     @property
     def own_probabilities(self) -> bool:
@@ -58,28 +60,31 @@ def load_pair(checkpoint: dict[str, Any], allow: tuple[str, ...] = ()) -> GivenP
             f"{path} holds {what}, and zero_shot needs a model with an image and a text tower, such as CLIP or SigLIP: "
             "measure a classifier with `triptych evaluate` or `triptych predict`"
         )
-    lacking = [name for name in ("image", "text") if name not in model.modalities]
-    if lacking:
-        raise UserError(f"the model in {path} has no {lacking[0]} tower; its towers are {', '.join(model.modalities)}")
+    towers = ", ".join(model.modalities)
+    if "text" not in model.modalities:
+        raise UserError(f"the model in {path} has no text tower; its towers are {towers}")
+    if model.perceived not in ("image", "audio"):
+        raise UserError(f"the model in {path} has no tower of images or sounds; its towers are {towers}")
     if model.tokenizer is None:
         raise UserError(f"the model in {path} has no tokenizer, so no text can be put to it")
     if model.preprocess is None:
-        raise UserError(f"the model in {path} does not say what it wants of its images: its preprocess is missing")
+        raise UserError(f"the model in {path} does not say what it wants of its input: its preprocess is missing")
     return GivenPair(model, path, model.preprocess)
 
 
 class Embedder(nn.Module):
-    """The image tower: embeddings of unit length in the space of the texts, or its own features before the projection,
-    which is what probes are fitted on.
+    """The tower of images or sounds: embeddings of unit length in the space of the texts, or its own features before
+    the projection, which is what probes are fitted on.
     """
 
     def __init__(self, model: Contrastive, projected: bool = True) -> None:
         super().__init__()
         self.model, self.projected = model, projected
 
-    def forward(self, images: Tensor | Sequence[Tensor]) -> Float[Tensor, "batch dim"]:
-        """One row an image."""
-        return self.model.embed("image", images) if self.projected else self.model.towers["image"](images).pooled
+    def forward(self, inputs: Inputs) -> Float[Tensor, "batch dim"]:
+        """One row an image or a sound."""
+        name = self.model.perceived
+        return self.model.embed(name, inputs) if self.projected else self.model.towers[name](inputs).pooled
 
 
 class TextForward:

@@ -17,7 +17,8 @@ from triptych.evaluation.given import device_of
 from triptych.evaluation.inference import Forward, Said, WholeBatches, merge, run_over
 from triptych.evaluation.ranks import Ranks
 from triptych.evaluation.scores import Rules, SetScores
-from triptych.evaluation.sets import TRAIN, check_channels, sources_of
+from triptych.evaluation.sets import TRAIN, check_channels, medium_of, sources_of
+from triptych.features.preprocess import Preprocess
 from triptych.measure.retrieval import Retrieval
 from triptych.models.zero_shot import PLACE, similarity_logits
 from triptych.prompts.words import ClassFile, spoken, templates_of
@@ -63,9 +64,11 @@ class Measurement:
                 raise
 
     def _sources(self, names: list[str] | None, allow: tuple[str, ...]) -> dict[str, Source]:
-        sources = sources_of(self.settings["data"], names, allow)
+        medium = medium_of(self.settings["data"], self.given.preprocess, self.given.path)
+        sources = sources_of(self.settings["data"], names, allow, medium)
         for name, source in sources.items():
-            check_channels(name, source, len(self.given.preprocess.mean))
+            if isinstance(self.given.preprocess, Preprocess):
+                check_channels(name, source, len(self.given.preprocess.mean))
             if self._classifies(source):
                 self._names(name, source)
             if not (self._classifies(source) or self._retrieves(source)):

@@ -16,6 +16,7 @@ from triptych.callbacks import words
 from triptych.evaluation import outputs
 from triptych.evaluation.common import Settings, data_config, image_of, print_rows
 from triptych.evaluation.scores import SetScores
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
 from triptych.rundir import RunDirectory, file_name, write_atomic
 from triptych.zero_shot.given import GivenPair
@@ -110,7 +111,7 @@ def _pictures(
     name: str,
     scores: SetScores,
     results: Mapping[str, SetResult],
-    preprocess: Preprocess,
+    preprocess: Preprocess | AudioPreprocess,
     settings: Settings,
 ) -> list[tuple[str, Path]]:
     source = results[name].source
