@@ -11,12 +11,15 @@ from torch import nn
 
 from triptych.build import RUN_PACKAGES, build
 from triptych.checkpoints.image_tower import image_classifier
+from triptych.checkpoints.listening import listening
 from triptych.checkpoints.load import load
 from triptych.checkpoints.resize import resized
 from triptych.command.messages import compose_plain
+from triptych.data.audio import AudioData
 from triptych.data.captioned_data import CaptionedData
-from triptych.data.module import ImageData
+from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
 from triptych.kinds import has_captions
 from triptych.models.classifier import Classifier
@@ -26,6 +29,7 @@ from triptych.schema import saved
 from triptych.schema.finetune import Advice
 from triptych.schema.model import takes_channels
 from triptych.strategies import Full
+from triptych.weights import sees
 
 log = logging.getLogger("triptych.finetune")
 
@@ -33,6 +37,7 @@ log = logging.getLogger("triptych.finetune")
 # step (Goyal et al., 2023, "Finetune like you pretrain"); a small model that knew drawings did as well at five times
 # the rate that this gives.
 CONTRASTIVE_RATE = 0.2
+STORED = "triptych.features.mel_presets.stored"
 
 
 def finetune(config: DictConfig) -> int:
@@ -51,6 +56,10 @@ def finetune(config: DictConfig) -> int:
     if not getattr(given, "config", None):
         raise UserError(f"weights={config.weights} do not say how their model is made, so it cannot be changed to fit")
     given, notes = _for_data(given, config)
+    data = _data(config, given)
+    if isinstance(data, AudioData) and sees(given):
+        given = listening(given, data.preprocess)
+        notes = [*notes, "the weights are an image model's, and the data are sounds: its tower becomes an audio tower"]
     if config.image_size is not None or config.patch_size is not None:
         sizes = (OmegaConf.to_container(size) if OmegaConf.is_config(size) else size
                  for size in (config.image_size, config.patch_size))  # fmt: skip
@@ -61,10 +70,10 @@ def finetune(config: DictConfig) -> int:
     config.model = saved.part(_changed(given.config["model"], config), "model")
     if config.preprocess == "weights":
         _take_preprocess(config, given.preprocess)
-    samples, strategy = _count(config, given)
+    strategy = _strategy(config)
     contrastive = isinstance(given, Contrastive)
-    tower: Any = given.towers["image"] if contrastive else given.tower
-    config.advice = OmegaConf.structured(advise(samples, strategy, tower.embedding_dim, contrastive))
+    tower: Any = given.towers[given.perceived] if contrastive else given.tower
+    config.advice = OmegaConf.structured(advise(len(data.train_source), strategy, tower.embedding_dim, contrastive))
     return train(config, given, [*notes, *_notes(config)])
 
 
@@ -110,7 +119,8 @@ def _changed(model: dict[str, Any], config: DictConfig) -> dict[str, Any]:
     """
     model = copy.deepcopy(model)
     model |= {"locked": []} if "towers" in model else {"num_classes": None}
-    tower = model["towers"]["image"] if "towers" in model else model["tower"]
+    towers = model.get("towers", {})
+    tower = towers.get("image") or towers.get("audio") or model["tower"]
     takes_channels(model)["channels"] = None
     for key in ("stochastic_depth", "patch_dropout"):
         value = config[key]
@@ -122,8 +132,13 @@ def _changed(model: dict[str, Any], config: DictConfig) -> dict[str, Any]:
     return model
 
 
-def _take_preprocess(config: DictConfig, wanted: Preprocess) -> None:
-    """Pixels as the weights know them; grey from colour, and colour from grey, by the mean over channels."""
+def _take_preprocess(config: DictConfig, wanted: Preprocess | AudioPreprocess) -> None:
+    """Input as the weights know it. Pixels: grey from colour, and colour from grey, by the mean over channels."""
+    if isinstance(wanted, AudioPreprocess):
+        config.data.front_end = saved.part(
+            {"_target_": STORED, "settings": wanted.front_end.to_dict()}, "data.front_end"
+        )
+        return
     channels = len(config.data.mean)
     for key, values in (("mean", wanted.mean), ("std", wanted.std)):
         same = len(values) == channels
@@ -138,14 +153,20 @@ def _take_preprocess(config: DictConfig, wanted: Preprocess) -> None:
         )  # fmt: skip
 
 
-def _count(config: DictConfig, given: Any) -> tuple[int, Full]:
-    """Training samples, and the strategy."""
-    settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    allow = (*RUN_PACKAGES, *settings["allow_targets"])
-    data: ImageData = build(settings["data"], allow)
+def _data(config: DictConfig, given: Any) -> LabelledData:
+    """The data as they are so far, to be counted; nothing of them is kept."""
+    config = copy.deepcopy(config)
+    config.advice = OmegaConf.structured(Advice(1.0, 1, 1.0))
+    settings: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
+    data: LabelledData = build(settings | {"cache": False}, (*RUN_PACKAGES, *config.allow_targets))
     if isinstance(data, CaptionedData):
         data.tokenizer = given.tokenizer
-    return len(data.train_source), build(settings["strategy"], allow)
+    return data
+
+
+def _strategy(config: DictConfig) -> Full:
+    settings: Any = OmegaConf.to_container(config.strategy, resolve=True, throw_on_missing=True)
+    return build(settings, (*RUN_PACKAGES, *config.allow_targets))
 
 
 def advise(samples: int, strategy: Full, width: int, contrastive: bool = False) -> Advice:

@@ -8,9 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from triptych.checkpoints.inflate import inflate
 from triptych.checkpoints.load import load
 from triptych.errors import UserError
+from triptych.models.classifier import Classifier
+from triptych.models.contrastive import Contrastive
 from triptych.nn.patch import PatchEmbedding
+from triptych.towers.audio import AudioTower
 
 log = logging.getLogger("triptych.weights")
 
@@ -40,7 +44,8 @@ class Fit:
 
 
 def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) -> Fit:
-    """Copies the weights of a checkpoint into `model`, which must be the same model.
+    """Copies the weights of a checkpoint into `model`, which must be the same model, or an audio model that an image
+    model fits (see `inflate`).
 
     A head for another number of classes stays new; anything else that does not fit is an error, for a model half of
     whose weights were silently left out would train all the same.
@@ -49,6 +54,10 @@ def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) 
         UserError: the weights do not fit the model; the first misfit is named with both shapes.
     """
     given = load(path, allow=allow)
+    if hears(model) and sees(given):
+        found = inflate(cast(Classifier, model), cast(Classifier | Contrastive, given))
+        log.info("weights of %s: %s", path, found)
+        return Fit([], [], [], [])
     fit, state = fit_weights(given, model)
     theirs, own = given.state_dict(), model.state_dict()
     for name in (*fit.resized, *(name for name in fit.new if not name.startswith(HEAD))):
@@ -63,6 +72,18 @@ def start_from(model: nn.Module, path: str | Path, allow: tuple[str, ...] = ()) 
     model.load_state_dict(state)
     log.info("weights of %s: %s", path, fit)
     return fit
+
+
+def hears(model: nn.Module) -> bool:
+    """Whether a model is a classifier of sounds."""
+    return isinstance(model, Classifier) and isinstance(model.tower, AudioTower)
+
+
+def sees(model: nn.Module) -> bool:
+    """Whether a model reads images."""
+    if isinstance(model, Contrastive):
+        return "image" in model.modalities
+    return isinstance(model, Classifier) and not isinstance(model.tower, AudioTower)
 
 
 def adapt_from(model: nn.Module, given: nn.Module, keep_head: bool) -> Fit:

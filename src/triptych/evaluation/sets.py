@@ -52,8 +52,9 @@ def medium_of(data: dict[str, Any], preprocess: Preprocess | AudioPreprocess, pa
         raise UserError(f"the data are {words[0]}, and the model in {path} is of {words[1]}: choose other data")
     if not isinstance(preprocess, AudioPreprocess):
         return None
-    rate, least = preprocess.sample_rate, preprocess.min_seconds
-    return Sounds(rate, data.get("stereo", "mean"), data.get("resampling", True), least)
+    return Sounds(
+        preprocess.sample_rate, data.get("stereo", "mean"), data.get("resampling", True), preprocess.min_seconds
+    )
 
 
 def sources_of(
