@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from triptych.nn.coordinates import running_time
 from triptych.nn.position import TokenGrid
+from triptych.nn.resample import running_matrix
 from triptych.nn.time_position import LearnedTimePosition
 
 CPU = torch.device("cpu")
@@ -58,3 +59,12 @@ def test_running_time_counts_moments_and_stretches_bands(bands: int, built: int,
     assert places[0, :, 1].tolist() == list(range(moments))
     if bands == 4:
         assert places[:, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(old=st.integers(1, 30), new=st.integers(1, 60), centred=st.booleans())
+def test_one_matrix_cuts_or_stretches(old: int, new: int, centred: bool) -> None:
+    """What an exported graph does for every length is what the table does with a branch for each."""
+    position = made(1, old, centred)
+    by_matrix = running_matrix(old, new, centred) @ position.places
+    torch.testing.assert_close(by_matrix, position.table((1, new), CPU), rtol=1e-5, atol=1e-6)

@@ -15,6 +15,7 @@ log = logging.getLogger("triptych.weights")
 
 _CARRIED = (
     "dim", "depth", "mixer", "feedforward", "norm", "pool", "registers", "layer_scale", "stochastic_depth", "init",
+    "input_norm",
 )  # fmt: skip
 _RUNNING = {"_target_": "triptych.nn.coordinates.running_time", "_partial_": True}
 
@@ -33,7 +34,7 @@ def listening(given: Classifier | Contrastive, preprocess: AudioPreprocess) -> C
     """
     config: dict[str, Any] = (getattr(given, "config", None) or {}).get("model", {})
     source = config.get("towers", {}).get("image") or config.get("tower") or {}
-    if not str(source.get("_target_")).endswith(".VisionTower") or source.get("input_norm") is not None:
+    if not str(source.get("_target_")).endswith(".VisionTower"):
         raise UserError(
             "These weights are of no plain ViT of ours, which alone becomes an audio tower by itself. Choose the "
             "model, and give them to it: `triptych train model=ast_nano weights=...`, with its sizes set to theirs"

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from triptych.checkpoints.files import new_folder, write_file
-from triptych.checkpoints.onnx_graph import INPUT, OUTPUT, Portable, require_packages, write_graph
+from triptych.checkpoints.onnx_graph import OUTPUT, require_packages, write_graph
+from triptych.checkpoints.onnx_inputs import Portable, PortableImages, PortableSpectrograms
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
+from triptych.towers.audio import AudioTower
 from triptych.towers.vision import VisionTower
 
 GRAPH, CONFIG = "model.onnx", "config.json"
@@ -30,7 +32,7 @@ class OnnxCheck:
     """How an exported graph compares with the model it was made of, both on this machine's CPU.
 
     ``shapes``: the inputs tried. ``difference``: the largest absolute difference of a logit. ``milliseconds`` and
-    ``model_milliseconds``: the median time of one image in onnxruntime and in PyTorch, with as many ``threads`` each.
+    ``model_milliseconds``: the median time of one sample in onnxruntime and in PyTorch, with as many ``threads`` each.
     """
 
     shapes: list[tuple[int, ...]]
@@ -43,7 +45,7 @@ class OnnxCheck:
     def __str__(self) -> str:
         tried = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
         return (
-            f"onnxruntime {self.runtime} agrees with PyTorch to {self.difference:.1e} at {tried}; one image takes "
+            f"onnxruntime {self.runtime} agrees with PyTorch to {self.difference:.1e} at {tried}; one sample takes "
             f"{self.milliseconds:.2f} ms ({self.model_milliseconds:.2f} ms in PyTorch) with {self.threads} CPU threads"
         )
 
@@ -51,10 +53,16 @@ class OnnxCheck:
 def save_onnx(model: nn.Module, path: str | Path, normalise: bool = True, dynamic_size: bool = True) -> OnnxCheck:
     """Writes a classifier as a new folder with ``model.onnx`` and ``config.json``, checked against onnxruntime.
 
-    The graph takes ``image`` ``(batch, channels, height, width)`` and gives ``logits`` ``(batch, classes)``. Batch and,
-    with ``dynamic_size``, height and width are free, as long as patches cover the image; positions are resampled in the
-    graph. With ``normalise`` it takes uint8 pixels of the size that the preprocess says, else float32 that is
-    normalised already. Classes and preprocess are in the graph's metadata, and in ``config.json``.
+    The graph of images takes ``image`` ``(batch, channels, height, width)`` and gives ``logits`` ``(batch, classes)``.
+    Batch and, with ``dynamic_size``, height and width are free, as long as patches cover the image; positions are
+    resampled in the graph. With ``normalise`` it takes uint8 pixels of the size that the preprocess says, else float32
+    that is normalised already.
+
+    That of an audio classifier takes ``mel`` ``(batch, frames, mel_bins)``, float32 as the front end makes it, which
+    stays outside whatever ``normalise`` says. With ``dynamic_size`` frames are free from the length of a patch on, and
+    positions are cut or stretched in the graph; clips of one batch have one length, for padding would be heard.
+
+    Classes and preprocess are in the graph's metadata, and in ``config.json``.
 
     Raises:
         UserError: the extra `onnx` is missing, `path` exists or names a file, the model is no classifier or has no form
@@ -67,68 +75,66 @@ def save_onnx(model: nn.Module, path: str | Path, normalise: bool = True, dynami
         )
     if not isinstance(model, Classifier):
         raise UserError(f"only a Classifier can be written as ONNX, not a {type(model).__name__}")
-    if not isinstance(model.tower, VisionTower):
-        raise UserError(f"only a VisionTower can be written as ONNX, not a {type(model.tower).__name__}")
-    if not dynamic_size and model.preprocess.native is not None:
+    if not isinstance(model.tower, VisionTower | AudioTower):
+        raise UserError(
+            f"only a VisionTower or an AudioTower can be written as ONNX, not a {type(model.tower).__name__}"
+        )
+    if not dynamic_size and getattr(model.preprocess, "native", None) is not None:
         raise UserError(
             "the model was trained on images of their own sizes, and dynamic_size=false makes a graph for one size: "
             "leave dynamic_size at true"
         )
     require_packages()
-    portable = Portable(copy.deepcopy(model).cpu().float(), normalise).eval()
-    described = _description(model, normalise, dynamic_size)
+    portable = _portable(copy.deepcopy(model).cpu().float(), normalise, dynamic_size).eval()
+    described = _description(model, portable)
     with new_folder(path) as staging:
-        write_graph(portable, staging / GRAPH, described, dynamic_size)
-        check = _check(portable, staging / GRAPH, dynamic_size)
+        write_graph(portable, staging / GRAPH, described)
+        check = _check(portable, staging / GRAPH)
         write_file(staging / CONFIG, [json.dumps(described, indent=2, ensure_ascii=False).encode()])
     return check
 
 
-def _description(model: Classifier, normalise: bool, dynamic_size: bool) -> dict[str, Any]:
-    tower = model.tower
-    kind = "uint8 pixels, 0 to 255" if normalise else "float32, (pixels / 255 - mean) / std"
-    height, width = tower.image_size
-    rows, columns = tower.patch.stride
-    free = f"; or any size that patches cover, in steps of {rows} x {columns}" if dynamic_size else ""
+def _portable(model: Classifier, normalise: bool, dynamic: bool) -> Portable:
+    if isinstance(model.tower, AudioTower):
+        return PortableSpectrograms(model, dynamic)
+    return PortableImages(model, dynamic, normalise)
+
+
+def _description(model: Classifier, portable: Portable) -> dict[str, Any]:
     return {
-        "input": f"{INPUT}: {kind}, (batch, {tower.channels}, {height}, {width}){free}",
+        **portable.facts(),
         "output": f"{OUTPUT}: (batch, {model.num_classes})",
         "classes": list((model.config or {}).get("classes", [])),
         "preprocess": model.preprocess.to_dict(),
-        "normalised_inside": normalise,
         "producer": f"triptych {importlib.metadata.version('triptych')}",
     }
 
 
-def _check(portable: Portable, file: Path, dynamic_size: bool) -> OnnxCheck:
+def _check(portable: Portable, file: Path) -> OnnxCheck:
     """Raises UserError where a logit differs by more than `TOLERANCE` (of the largest logit, if that is above 1)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # as many as PyTorch, for times that can be compared
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    own = portable.grid
-    grids = [own, (own[0] + 2, max(1, own[1] - 1))] if dynamic_size else [own]
     shapes, worst = [], 0.0
 
     def run(example: Tensor) -> np.ndarray:
-        return np.asarray(session.run(None, {INPUT: example.numpy()})[0])
+        return np.asarray(session.run(None, {portable.input: example.numpy()})[0])
 
     with torch.no_grad():
-        for grid in grids:
-            for batch in (1, 3):
-                example = portable.example(batch, grid)
-                wanted, got = portable(example).numpy(), run(example)
-                difference = float(np.abs(wanted - got).max()) if wanted.shape == got.shape else float("inf")
-                if not difference <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
-                    raise UserError(
-                        f"the ONNX graph was not kept: for an input of {tuple(example.shape)}, onnxruntime and the "
-                        f"model differ by {difference:.1e} in a logit, and at most {TOLERANCE:.0e} is taken. Please "
-                        "report this model; format=triptych keeps its weights"
-                    )
-                shapes.append(tuple(example.shape))
-                worst = max(worst, difference)
-        one = portable.example(1, own)
+        for example in portable.examples():
+            wanted, got = portable(example).numpy(), run(example)
+            difference = float(np.abs(wanted - got).max()) if wanted.shape == got.shape else float("inf")
+            if not difference <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
+                raise UserError(
+                    f"the ONNX graph was not kept: for an input of {tuple(example.shape)}, onnxruntime and the model "
+                    f"differ by {difference:.1e} in a logit, and at most {TOLERANCE:.0e} is taken. Please report this "
+                    "model; format=triptych keeps its weights"
+                )
+            shapes.append(tuple(example.shape))
+            worst = max(worst, difference)
+        one = portable.samples(1)[0]
         times = _milliseconds(lambda: run(one)), _milliseconds(lambda: portable(one))
     return OnnxCheck(shapes, worst, *times, torch.get_num_threads(), onnxruntime.__version__)
 

@@ -34,7 +34,25 @@ def resampling_matrix(
         wide = stretch.clamp(min=1.0)
         weights = _kernel((cells - centres[:, None]) / wide, interpolation, -0.5)
         return weights / weights.sum(1, keepdim=True)
-    # Cells beyond the border count as the border's own.
+    return _taps(cells, centres, interpolation)
+
+
+def running_matrix(old: int, new: int, centred: bool, device: torch.device | str = "cpu") -> Float[Tensor, "new old"]:
+    """The matrix that takes ``new`` of ``old`` cells, the first ones or with ``centred`` those around the middle, where
+    they are enough, and stretches them where they are not, as `resampling_matrix` does without antialiasing,
+    "bilinear". ``new`` may be a symbolic size: see there.
+    """
+    cells = torch.arange(old, device=device, dtype=torch.float32)
+    steps = torch.arange(new, device=device, dtype=torch.float32) + 0.5
+    count = torch.full((), new, device=device, dtype=torch.float32)
+    first = (old // 2 - (count / 2).floor()).clamp(min=0) if centred else 0
+    centres = steps * (old / count.clamp(min=old)) - 0.5 + first
+    return _taps(cells, centres, "bilinear")
+
+
+def _taps(cells: Float[Tensor, " old"], centres: Float[Tensor, " new"], interpolation: str) -> Float[Tensor, "new old"]:
+    """How much each cell counts at each centre. Cells beyond the border count as the border's own."""
+    old = len(cells)
     reach = int(_SUPPORT[interpolation])
     first = centres.floor()
     matrix = torch.zeros_like(centres[:, None] * cells)

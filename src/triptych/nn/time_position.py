@@ -6,6 +6,7 @@ from torch import Tensor
 
 from triptych.nn.coordinates import check_axes
 from triptych.nn.position import LearnedPosition, TokenGrid, resample_grid
+from triptych.nn.resample import resampling_matrix, running_matrix
 
 
 class LearnedTimePosition(LearnedPosition):
@@ -21,6 +22,8 @@ class LearnedTimePosition(LearnedPosition):
         self.centred = centred
 
     def table(self, grid: tuple[int, ...], device: torch.device) -> Float[Tensor, "tokens dim"]:
+        if torch.compiler.is_exporting():
+            return self._symbolic(grid)
         if grid == self.built_grid:
             return self.places
         check_axes(grid, self.built_grid)
@@ -31,6 +34,14 @@ class LearnedTimePosition(LearnedPosition):
         cut = self.places.unflatten(0, self.built_grid)[:, first : first + wanted].flatten(0, 1)
         same = grid[0] == bands
         return cut if same else resample_grid(cut, (bands, wanted), grid, self.interpolation, self.antialias)
+
+    def _symbolic(self, grid: tuple[int, ...]) -> Float[Tensor, "tokens dim"]:
+        """The same by one road for every number of moments, which an exported graph does not know yet."""
+        (bands, moments), (rows, wanted) = self.built_grid, grid
+        device, table = self.places.device, self.places.float().unflatten(0, self.built_grid)
+        table = running_matrix(moments, wanted, self.centred, device) @ table
+        stretch = resampling_matrix(bands, rows, self.interpolation, self.antialias, device)
+        return (stretch @ table.flatten(1)).unflatten(1, (wanted, -1)).flatten(0, 1).to(self.places.dtype)
 
 
 @torch.no_grad()

@@ -242,6 +242,9 @@ class AudioTower(Part):
         default="complete",
         range=Range(choices=("complete", "drop")),
     )
+    input_norm: Part | None = option(
+        "normalisation of what enters the first block, such as the norm of choice; null for none", default=None
+    )
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """The audio tower: log-mel spectrograms to patches to tokens to an embedding (Gong et al., 2021, "AST")."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -109,14 +111,22 @@ class AudioTower(PatchTower):
             raise ValueError(f"The spectrograms have {mel.shape[2]} mel bins, but the tower takes {self.mel_bins}.")
         frames = mel.shape[1]
         width = _covering(frames, self.patch, 1, up=self.tail == "complete")
-        mel = mel[:, :width, : self._height]
-        if width > frames:
+        mel = mel[..., : self._height]
+        if torch.compiler.is_exporting():
+            # By one road for every length, which a graph does not know yet: a place beyond the clip holds the value.
+            places = torch.arange(width, device=mel.device)
+            found = mel.index_select(1, places.clamp(max=frames - 1))
+            mel = torch.where((places < frames)[:, None], found, pad_value)
+        elif width > frames:
             mel = F.pad(mel, (0, 0, 0, width - frames), value=pad_value)
+        else:
+            mel = mel[:, :width]
         return mel.transpose(1, 2)[:, None]
 
 
 def _covering(extent: int, patch: PatchEmbedding, axis: int, up: bool) -> int:
     """The extent of whole patches along an axis, at least one: no less than ``extent`` or, unless ``up``, no more."""
     size, stride = patch.patch_size[axis], patch.stride[axis]
-    steps = max(0, extent - size)
-    return size + (-(-steps // stride) if up else steps // stride) * stride
+    # Not `max`, for the extent may be a size that a graph being exported does not know yet.
+    steps = cast(int, torch.sym_max(0, extent - size))
+    return size + (steps + (stride - 1 if up else 0)) // stride * stride
