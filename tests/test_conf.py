@@ -12,7 +12,8 @@ from torch import nn
 import triptych
 from triptych.build import build
 from triptych.command import groups, messages
-from triptych.data.module import ImageData
+from triptych.data.audio import AudioData
+from triptych.data.labelled import LabelledData
 from triptych.models.contrastive import Contrastive
 from triptych.schema import register
 from triptych.schema.check import check
@@ -21,17 +22,25 @@ from triptych.strategies import Full
 from triptych.tokens import fill_vocabulary
 
 ALL = [f"{group}={choice}" for group in groups.groups() for choice in groups.choices(group)]
-CONTRASTIVE = [choice for choice in ALL if choice.startswith(("model=clip_", "model=siglip_", "model/tokenizer="))]
+CONTRASTIVE = [
+    choice for choice in ALL if choice.startswith(("model=clip_", "model=siglip_", "model=clap_", "model/tokenizer="))
+]
 CHOICES = [choice for choice in ALL if choice.split("=")[0] in groups.of_task("train") and choice not in CONTRASTIVE]
 STRATEGIES = [f"strategy={choice}" for choice in groups.choices("strategy")]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
 PLACES = {
     "data=folder": "data.root", "data=shards": "data.root", "data=manifest": "data.train.file",
+    "data=audio_folder": "data.root", "data=audio_pattern": "data.root", "data=audio_manifest": "data.train.file",
+    "data=audio_shards": "data.root", "data=audio_datasets": "data.root", "data=speech_commands": "data.root",
+    "experiment=speech": "data.root",
     "data=pairs_shards": "data.root", "data=pairs_manifest": "data.train.file",
     "data=pairs_mixture": "data.train.sources.one.root", "experiment=clip_b32": "data.root",
     "experiment=siglip_b16": "data.root",
 }  # fmt: skip
-PAIRS = [name for name in groups.choices("data") if "pairs" in name]
+SOUND_PAIRS = ["notes_pairs"]
+PAIRS = [name for name in groups.choices("data") if "pairs" in name and name not in SOUND_PAIRS]
+SOUNDS = [name for name in groups.choices("data") if name.startswith("audio_") or name in ("notes", "speech_commands")]
+AST = ["model=ast_nano", "data=audio_folder", "data.root=x", "objective=classification"]
 # What goes with a choice: the default model has no distillation token, and pools without a feed-forward.
 NEEDS = (
     {
@@ -39,6 +48,15 @@ NEEDS = (
         "experiment=siglip_b16": ["model/tokenizer=bytes"],  # the file of its own does not ship
     }
     | {f"data={name}": ["model=clip_nano", "objective=contrastive"] for name in PAIRS}
+    | {f"data={name}": ["model=clap_nano", "objective=contrastive"] for name in SOUND_PAIRS}
+    | {f"data={name}": ["model=ast_nano", "data.front_end.mel_bins=64"] for name in SOUNDS}
+    | {f"data/front_end={name}": AST[1:] for name in groups.choices("data/front_end")}
+    | {f"data/augment={name}": AST for name in ("speech", "waveform")}
+    | {f"model={name}": AST[1:] for name in groups.choices("model") if name.startswith("ast_")}
+    | {f"objective/{choice}": AST for choice in ("mask=spec_augment", "mix=clips")}
+    | {"model/tower/patchout=patchout": AST, "model/tower/pool=prefix_mean": ["model.tower.registers=1"]}
+    | {"data=audio_pattern": ["model=ast_nano", "data.train.pattern='(?P<label>a)'"]}
+    | {"experiment=speech": ["data.train.pattern='(?P<label>a)'"]}
     | {"data=pairs_mixture": ["model=clip_nano", "data.train.sources.two.root=two"]}
     | {
         f"model/tower/pool/feedforward={choice}": ["model/tower/pool=attention"]
@@ -70,16 +88,16 @@ def test_choice_composes_and_builds(choice: str, tmp_path: Path) -> None:
         words.append(f"objective.teacher.path={tmp_path / 'teacher'}")
     settings = compose(words)
     model = settings["model"]
-    takes_channels(model)["channels"] = 3
+    data = build(settings["data"])
+    assert isinstance(data, LabelledData)
+    takes_channels(model)["channels"] = 1 if isinstance(data, AudioData) else 3
     if "num_classes" in model:
         model["num_classes"] = 10
     fill_vocabulary(model)
     # timm's own models are small here, and read numbers while they are built, which nothing on the meta device has.
     with torch.device("cpu" if choice == "model=timm" else "meta"):
         built = build(model)
-    data = build(settings["data"])
     assert isinstance(built, nn.Module)
-    assert isinstance(data, ImageData)
     assert callable(build(settings["objective"]))
     schedule = build(settings["schedule"])(build(settings["optimizer"])(SMALL), 10000)
     assert schedule.get_last_lr()[0] > 0
@@ -92,7 +110,7 @@ def test_contrastive_preset_builds(choice: str) -> None:
     with torch.device("meta"):
         model = triptych.create(choice.removeprefix("model="))
     assert isinstance(model, Contrastive)
-    assert model.modalities == ("image", "text")
+    assert model.modalities == ("audio" if "clap" in choice else "image", "text")
     tokenizer, text = model.tokenizer, model.towers["text"]
     if tokenizer is not None:
         assert (tokenizer.vocab_size, tokenizer.context_length) == (text.vocab_size, text.context_length)
@@ -134,7 +152,7 @@ def test_every_choice_says_what_it_is(choice: str) -> None:
     assert len(groups.header(groups.file_of(*choice.split("=")))) > 5
 
 
-OWN_SIZES = ("timm", "vit_nano_patch16_64", "vit_pico_patch4_28")
+OWN_SIZES = ("timm", "vit_nano_patch16_64", "vit_pico_patch4_28", "ast_nano", "ast_base_patch16_stride10")
 
 
 @pytest.mark.parametrize(
