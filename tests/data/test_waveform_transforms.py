@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from triptych.data.waveform_transforms import Chain, Gain, Noise, RandomSegment, Roll, Sometimes, Speed
+from triptych.data.waveform_transforms import Chain, Equalise, Gain, Noise, RandomSegment, Roll, Sometimes, Speed
 from triptych.errors import UserError
 
 ALL = [Gain(), Noise(), Roll(), Speed(), RandomSegment(0.01, 16_000), Sometimes(Gain(), 0.5), Chain([Roll(), Gain()])]
@@ -116,3 +116,20 @@ def test_a_chain_goes_in_order_and_sometimes_is_a_share() -> None:
 def test_settings_that_cannot_be_are_refused(make: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_an_equaliser_keeps_its_range_and_phase() -> None:
+    torch.manual_seed(0)
+    time = torch.arange(8000) / 8000
+    for frequency in (100, 1000, 3000):
+        tone = torch.sin(2 * torch.pi * frequency * time)[None]
+        for _ in range(5):
+            made = Equalise((-10.0, 10.0))(tone)
+            gain = made.norm() / tone.norm()
+            assert 10**-0.5 <= gain <= 10**0.5
+            # The same tone, not shifted.
+            torch.testing.assert_close(made, gain * tone, rtol=0, atol=2e-2)
+    flat = Equalise((6.0, 6.0))(tone)
+    torch.testing.assert_close(flat, tone * 10 ** (6 / 20), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="points is 1; a curve needs at least 2"):
+        Equalise(points=1)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from triptych.errors import UserError
 from triptych.features.resample import resample
@@ -82,6 +83,27 @@ class Noise:
         """The clip with noise over it."""
         loudness = clip.square().mean().sqrt()
         return clip + torch.randn_like(clip) * (loudness * 10 ** (-_between(self.snr) / 20))
+
+
+class Equalise:
+    """The clip as another microphone in another room would have it: gains drawn evenly between the least and the most
+    of ``decibels`` at ``points`` frequencies, evenly spread from 0 to half the sample rate, and between them along
+    straight lines.
+    """
+
+    def __init__(self, decibels: Sequence[float | int] = (-10.0, 10.0), points: int = 6) -> None:
+        self.decibels = _range("decibels", decibels)
+        if points < 2:
+            raise UserError(f"points is {points}; a curve needs at least 2")
+        self.points = points
+
+    def __call__(self, clip: Float[Tensor, "1 samples"]) -> Float[Tensor, "1 samples"]:
+        """The clip through a filter of linear phase, around its end."""
+        least, most = self.decibels
+        drawn = least + torch.rand(1, 1, self.points) * (most - least)
+        spectrum = torch.fft.rfft(clip)
+        curve = functional.interpolate(drawn, spectrum.shape[-1], mode="linear", align_corners=True)[0]
+        return torch.fft.irfft(spectrum * 10 ** (curve / 20), clip.shape[-1])
 
 
 class Roll:

@@ -92,6 +92,15 @@ class Noise(Part):
 
 
 @dataclass
+class Equalise(Part):
+    """As another microphone would have it: a random curve of gains over frequency."""
+
+    _target_: str = "triptych.data.waveform_transforms.Equalise"
+    decibels: list[float] = option("least and largest gain", default=[-10.0, 10.0])
+    points: int = option("frequencies that a gain is drawn for", default=6, range=Range(least=2))
+
+
+@dataclass
 class Roll(Part):
     """Moved in time; what leaves at one end comes in at the other."""
 
@@ -116,7 +125,7 @@ class Sometimes(Part):
     probability: float = option("share of the clips that are changed", default=0.5, range=_PROBABILITY)
 
 
-CHANGES: tuple[type[Any], ...] = (Gain, Noise, Roll, Speed, Sometimes)
+CHANGES: tuple[type[Any], ...] = (Gain, Equalise, Noise, Roll, Speed, Sometimes)
 
 
 @dataclass
