@@ -15,7 +15,7 @@ LAYERS: dict[str, int] = {
     "models": 3, "data": 3, "optim": 4, "checkpoints": 4, "build": 4, "parallel": 4, "objectives": 5,
     "callbacks": 6, "analysis": 5, "rundir": 5, "schema": 7, "command": 8, "run": 10, "presets": 9, "weights": 5,
     "doctor": 6, "strategies": 5, "resume": 7, "prompts": 4, "kinds": 8, "job": 9, "evaluation": 8, "look": 9,
-    "tokens": 5, "tower_weights": 5, "cross_validation": 6,
+    "tokens": 5, "tower_weights": 5, "statistics": 9, "cross_validation": 9,
     "release": 9, "benchmark": 10, "zero_shot": 9, "finetune": 11, "cli": 9, "__init__": 11,
 }  # fmt: skip
 MAY_IMPORT_BESIDE = {("checkpoints", "build"), ("command", "run"), ("optim", "checkpoints")}

@@ -1,5 +1,7 @@
 """Image models that become audio models by themselves."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -32,8 +34,8 @@ def test_the_blocks_are_the_image_models_and_sounds_of_any_length_go_through(
         tower = {key.replace("tower", "towers.image", 1): value for key, value in SMALL.items()}
         text = {key.replace("image", "text"): value for key, value in tower.items()}
         given = triptych.create("clip_nano", overrides=tower | text, captions=["a dog", "a cat"])
-    made = listening(given, PREPROCESS)  # pyright: ignore[reportArgumentType]
-    source = given.towers["image"] if pair else given.tower  # pyright: ignore
+    made: Any = listening(given, PREPROCESS)  # pyright: ignore[reportArgumentType]
+    source: Any = given.towers["image"] if pair else given.tower  # pyright: ignore
     assert isinstance(source.stack, Stack)
     for name, tensor in source.stack.state_dict().items():
         torch.testing.assert_close(made.tower.stack.state_dict()[name], tensor, rtol=0, atol=0)

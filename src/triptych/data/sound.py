@@ -2,7 +2,8 @@
 format is refused.
 """
 
-from io import BufferedReader, BytesIO
+import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +72,18 @@ class Sounds:
         Raises:
             BadSample: see `decode`; no such part.
         """
+        if isinstance(file, bytes):
+            content = _Content(file)
+            check_whole(content)
+            return self._finished(*self._read(content, start, end))
         try:
-            with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
+            with file.open("rb") as opened:
                 check_whole(opened)
-                samples, rate = self._read(opened, start, end)
         except OSError as error:
             raise BadSample(f"cannot be opened: {error.strerror or error}") from error
-        return self._finished(samples, rate)
+        return self._finished(*self._read(file, start, end))
 
-    def _read(self, file: BytesIO | BufferedReader, start: float, end: float | None) -> tuple[np.ndarray, int]:
+    def _read(self, file: "_Content | Path", start: float, end: float | None) -> tuple[np.ndarray, int]:
         """Samples `(samples,)` of the part, mono, and their rate."""
         try:
             with soundfile.SoundFile(file) as sound:
@@ -144,6 +148,16 @@ class Sounds:
         if self.stereo == "mean":
             return samples.mean(axis=1, dtype=np.float32)
         return np.ascontiguousarray(samples[:, 0 if self.stereo == "left" else 1])
+
+
+class _Content(BytesIO):
+    """A file in memory. Damaged ones send libsndfile to places before their start, which is no exception to it."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Goes to the nearest place that there is."""
+        size = self.getbuffer().nbytes
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: size}[whence]
+        return super().seek(min(max(base + offset, 0), size))
 
 
 def _reason(error: Exception) -> str:

@@ -43,11 +43,6 @@ class AudioPreprocess:
         return self.front_end.sample_rate
 
     @property
-    def min_seconds(self) -> float:
-        """Of the shortest clip that has a frame."""
-        return self.front_end.min_samples / self.sample_rate
-
-    @property
     def max_samples(self) -> int | None:
         """Samples of the longest clip that is taken whole."""
         return None if self.max_seconds is None else max(1, round(self.max_seconds * self.sample_rate))
