@@ -21,7 +21,7 @@ from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
 from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
-from triptych.kinds import has_captions
+from triptych.kinds import has_captions, of_sounds
 from triptych.models.classifier import Classifier
 from triptych.models.contrastive import Contrastive
 from triptych.run import train
@@ -56,9 +56,9 @@ def finetune(config: DictConfig) -> int:
     if not getattr(given, "config", None):
         raise UserError(f"weights={config.weights} do not say how their model is made, so it cannot be changed to fit")
     given, notes = _for_data(given, config)
-    data = _data(config, given)
-    if isinstance(data, AudioData) and sees(given):
-        given = listening(given, data.preprocess)
+    if of_sounds(config) and sees(given):
+        # Nothing of the data of sounds depends on a model, which is not known yet.
+        given = listening(given, cast(AudioData, _data(config, given)).preprocess)
         notes = [*notes, "the weights are an image model's, and the data are sounds: its tower becomes an audio tower"]
     if config.image_size is not None or config.patch_size is not None:
         sizes = (OmegaConf.to_container(size) if OmegaConf.is_config(size) else size
@@ -70,7 +70,7 @@ def finetune(config: DictConfig) -> int:
     config.model = saved.part(_changed(given.config["model"], config), "model")
     if config.preprocess == "weights":
         _take_preprocess(config, given.preprocess)
-    strategy = _strategy(config)
+    data, strategy = _data(config, given), _strategy(config)
     contrastive = isinstance(given, Contrastive)
     tower: Any = given.towers[given.perceived] if contrastive else given.tower
     config.advice = OmegaConf.structured(advise(len(data.train_source), strategy, tower.embedding_dim, contrastive))
@@ -155,8 +155,6 @@ def _take_preprocess(config: DictConfig, wanted: Preprocess | AudioPreprocess) -
 
 def _data(config: DictConfig, given: Any) -> LabelledData:
     """The data as they are so far, to be counted; nothing of them is kept."""
-    config = copy.deepcopy(config)
-    config.advice = OmegaConf.structured(Advice(1.0, 1, 1.0))
     settings: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
     data: LabelledData = build(settings | {"cache": False}, (*RUN_PACKAGES, *config.allow_targets))
     if isinstance(data, CaptionedData):

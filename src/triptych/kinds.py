@@ -62,6 +62,11 @@ def has_captions(config: DictConfig) -> bool:
     return _name(config.data) in _CONTRASTS["data"]
 
 
+def of_sounds(config: DictConfig) -> bool:
+    """Whether the data of a configuration are sounds."""
+    return _name(config.data) in ("AudioData", "SoundPairsData")
+
+
 def _name(part: Any) -> str:
     return str((part or {}).get("_target_")).rpartition(".")[2]
 

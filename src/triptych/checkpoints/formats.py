@@ -44,7 +44,7 @@ FORMATS: dict[str, Format] = {
         "a transformers model (a folder with config.json and model.safetensors, or such a file)",
         is_huggingface, load_huggingface, save_huggingface,
     ),
-    "ast": Format("an AST as its authors' code saves it (a .pth file)", is_ast, load_ast, None),
+    "ast": Format("an original AST .pth", is_ast, load_ast, None),
     "onnx": Format("an ONNX graph", None, None, _save_onnx),
 }  # fmt: skip
 

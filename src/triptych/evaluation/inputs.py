@@ -63,8 +63,10 @@ def find_inputs(
 
 def _of_standard_input(data: bytes, key: str, medium: Medium) -> list[Input]:
     if not data.strip():
+        article = "an" if medium.one[0] in "aeiou" else "a"
         raise UserError(
-            f"{key}=- reads standard input, and there was nothing: pipe one {medium.one} or a list of files into it"
+            f"{key}=- reads standard input, and there was nothing: pipe {article} {medium.one} or a list of files into "
+            "it"
         )
     if b"\0" in data:
         return [Input("standard input", lambda: data)]
