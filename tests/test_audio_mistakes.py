@@ -84,8 +84,8 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "stereo that is refused": (
         ["data.root={world}/stereo", "data.stereo=refuse"], "it has 2 channels, and mono is asked for: allow data",
     ),
-    "sounds shorter than a frame": (["data.root={world}/short"], "it is 0.01875 s long, shorter than the 0.025 s"),
-    "sounds cut short": (["data.root={world}/broken"], "cut short: 5500 of its 6400 bytes of sound are there"),
+    "sounds shorter than a frame": (["data.root={world}/short"], "it is 0.01875 s long, shorter than 0.025 s"),
+    "sounds cut short": (["data.root={world}/broken"], "1.wav: cut short: at least 900 bytes are missing behind its 5580"),
     "a column that is not there": (
         ["data=audio_manifest", "data.train.file={world}/table.csv", "data.train.label=knd"],
         "has no column 'knd'; did you mean 'kind'?",
@@ -105,7 +105,7 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "no seconds": (["data.max_seconds=0"], "data.max_seconds=0.0 is out of range: > 0"),
     "fewer seconds than none": (["data.max_seconds=-1"], "data.max_seconds=-1.0 is out of range: > 0"),
     "fewer seconds than a frame": (
-        ["data.max_seconds=0.01"], "data.max_seconds is 0.01, and one frame of data.front_end is 0.025 s long",
+        ["data.max_seconds=0.01"], "data.max_seconds is 0.01, shorter than one frame (0.025 s); raise it",
     ),
     "a micro-batch of less than a clip": (
         ["data.max_batch_seconds=5"], "data.max_batch_seconds is 5.0, below the data.max_seconds=10.0 of one clip",
