@@ -84,8 +84,8 @@ TRAIN: dict[str, tuple[list[str], str]] = {
     "stereo that is refused": (
         ["data.root={world}/stereo", "data.stereo=refuse"], "it has 2 channels, and mono is asked for: allow data",
     ),
-    "sounds shorter than a frame": (["data.root={world}/short"], "it is 0.01875 s long, shorter than 0.025 s"),
-    "sounds cut short": (["data.root={world}/broken"], "1.wav: cut short: at least 900 bytes are missing behind its 5580"),
+    "sounds shorter than a frame": (["data.root={world}/short"], "it is 0.01875 s long, shorter than one frame"),
+    "sounds cut short": (["data.root={world}/broken"], "cut short: at least 900 bytes are missing behind its 5580"),
     "a column that is not there": (
         ["data=audio_manifest", "data.train.file={world}/table.csv", "data.train.label=knd"],
         "has no column 'knd'; did you mean 'kind'?",

@@ -132,7 +132,7 @@ def test_another_rate_may_be_refused() -> None:
         (b"not a sound, but words of some length" * 9, "not a sound of a known format"),
         (bytes(100), "not a sound of a known format"),
         (saved(np.zeros((0, 1), np.float32)), "it has no samples"),
-        (saved(noise(399)), r"it is 0.0249375 s long, shorter than 0.025 s"),
+        (saved(noise(399)), r"it is 0.0249375 s long, shorter than one frame \(0.025 s\)"),
         (bytes(4) + b"ftypM4A " + bytes(90), r"it is MPEG-4 \(m4a, mp4\), which is not read: convert it to FLAC or"),
         (b"\x1aE\xdf\xa3" + bytes(90), "it is Matroska or WebM"),
     ],

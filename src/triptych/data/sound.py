@@ -138,7 +138,8 @@ class Sounds:
         least = round(self.least_seconds * self.sample_rate)
         if waveform.shape[1] < least:
             raise BadSample(
-                f"it is {waveform.shape[1] / self.sample_rate:g} s long, shorter than {least / self.sample_rate:g} s"
+                f"it is {waveform.shape[1] / self.sample_rate:g} s long, shorter than one frame "
+                f"({least / self.sample_rate:g} s)"
             )
         return waveform.contiguous()
 
