@@ -65,6 +65,9 @@ def test_tones_are_told_apart_and_shown(world: World) -> None:
         with Image.open(world.run / "plots" / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 5, f"{name}.png shows something"
     assert "was not made" not in (world.run / "run.log").read_text()
+    page = (world.run / "report.html").read_text()
+    assert page.count("<audio ") == 1
+    assert "low, heard as high" in page
 
 
 def test_evaluate_agrees_with_the_run(world: World) -> None:
@@ -76,6 +79,7 @@ def test_evaluate_agrees_with_the_run(world: World) -> None:
     for name in ("confusion", "mistakes"):
         assert (folder / "plots" / f"val_{name}.png").stat().st_size > 1000
     assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + 16
+    assert "· really_high.wav</figcaption><audio controls" in (folder / "report.html").read_text()
 
 
 def predicted(capsys: pytest.CaptureFixture[str], world: World, *words: str) -> list[dict[str, str]]:

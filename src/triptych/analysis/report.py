@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from triptych.analysis.recordings import Recording
 from triptych.analysis.results import Confused
 
 _STYLE = """
@@ -29,6 +30,9 @@ figure { margin: 0 0 1.6rem; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 10px; padding: 8px;
   border: 1px solid var(--rule); }
 figcaption { color: var(--muted); font-size: .9rem; margin: 0 0 .4rem; }
+.sounds { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 0 1.4rem; }
+.sounds figcaption { overflow-wrap: anywhere; }
+audio { width: 100%; height: 2.4rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { text-align: left; padding: .3rem 1.4rem .3rem 0; border-bottom: 1px solid var(--rule); vertical-align: top;
   overflow-wrap: anywhere; }
@@ -42,7 +46,7 @@ summary { cursor: pointer; color: var(--muted); }
 """
 
 # Nothing may be loaded or run, even if a name in the page were to slip through.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 Rows = Sequence[tuple[str, str]]
 
@@ -73,8 +77,9 @@ def build_report(
     command: str,
     facts: Mapping[str, Any],
     first: Sequence[Table] = (),
+    recordings: Sequence[Recording] = (),
 ) -> str:
-    """The page as HTML. Every text in it is escaped; pictures are embedded.
+    """The page as HTML. Every text in it is escaped; pictures and sounds are embedded.
 
     Args:
         title: name of the run.
@@ -87,6 +92,7 @@ def build_report(
         command: the command line.
         facts: everything else, nested; becomes a table.
         first: tables before the pictures; those without a row are left out.
+        recordings: sounds to be played, after the pictures.
 
     Raises:
         OSError: a picture cannot be read.
@@ -100,6 +106,13 @@ def build_report(
     sections += _sections(first)
     if pictures:
         sections += ["<h2>Pictures</h2>", *(_picture(caption, path) for caption, path in pictures)]
+    if recordings:
+        sections += [
+            "<h2>Worst mistakes, to listen to</h2>",
+            '<div class="sounds">',
+            *map(_player, recordings),
+            "</div>",
+        ]
     sections += _sections(tables)
     sections += ["<h2>Command</h2>", f'<pre class="wrap">{escape(command)}</pre>']
     sections += ["<h2>Run and machine</h2>", "<table>" + "".join(_fact(*row) for row in _flat(facts)) + "</table>"]
@@ -126,6 +139,14 @@ def _picture(caption: str, path: Path) -> str:
     return (
         f'<figure><figcaption>{escape(caption)}</figcaption><img alt="{escape(caption)}" '
         f'src="data:image/png;base64,{data}"></figure>'
+    )
+
+
+def _player(recording: Recording) -> str:
+    data = base64.b64encode(recording.flac).decode()
+    return (
+        f"<figure><figcaption>{escape(recording.caption)}</figcaption>"
+        f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio></figure>'
     )
 
 

@@ -4,12 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from PIL import Image
 from torch import Tensor
 
 from triptych.analysis.class_table import classes_csv
@@ -21,13 +19,15 @@ from triptych.analysis.guesses import draw_guesses, guesses_of
 from triptych.analysis.metrics import read_metrics
 from triptych.analysis.overlays import draw_looks
 from triptych.analysis.per_class import per_class_of_confusion
+from triptych.analysis.recordings import Recording, worst_recordings
 from triptych.analysis.report import build_report, confused_table
 from triptych.analysis.results import ClassificationResults, ImageOf, most_confused
-from triptych.analysis.sound_picture import picture_of
+from triptych.analysis.roads import ReadsSamples, SampleOf, roads
 from triptych.callbacks import words
 from triptych.callbacks.summary import RunSummary, Summary
 from triptych.data.source import BadSample
 from triptych.errors import UserError
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.models.classifier import Classifier
 from triptych.objectives.contrastive import ContrastiveObjective
 from triptych.rundir import Masking, RunDirectory, file_name, write_atomic
@@ -44,7 +44,6 @@ _CAPTIONS = {
 }
 # Whatever goes wrong in drawing (a font, a foreign image, a full disk) must not cost a run that has ended well.
 _FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, BadSample)
-SampleOf = Callable[[int], Tensor]
 
 _KEY_FACTS = 4  # metrics among the numbers at the top
 _GUESSES = 32  # pictures with the first guesses
@@ -75,21 +74,12 @@ class Classifies(Protocol):
     multi_label: bool
 
 
-class ReadsPictures(Protocol):
-    """A data set that gives image and label by number."""
-
-    @property
-    def classes(self) -> list[str]: ...
-
-    def read(self, index: int) -> tuple[Any, Any]: ...
-
-
 @runtime_checkable
 class HasSources(Protocol):
     """A data module with named validation sets."""
 
     @property
-    def validation_sources(self) -> Mapping[str, ReadsPictures]: ...
+    def validation_sources(self) -> Mapping[str, ReadsSamples]: ...
 
 
 class RunPictures(Callback):
@@ -111,7 +101,7 @@ class RunPictures(Callback):
         """Draw everything, then the page."""
         if not trainer.is_global_zero:
             return
-        plots = self._run.plots
+        plots, recordings = self._run.plots, list[Recording]()
         self._attempt("curves.png", lambda: draw_curves(read_metrics(self._run.metrics), plots / "curves.png"))
         sets = all_results(pl_module, getattr(trainer, "datamodule", None))
         _, results, image_of, sample_of = sets[0] if sets else (None, None, None, None)
@@ -120,6 +110,7 @@ class RunPictures(Callback):
         if results is not None and image_of is not None and sample_of is not None:
             self._attempt("predictions.png", lambda: draw_grid(results, image_of, plots / "predictions.png"))
             self._attempt("mistakes.png", lambda: draw_mistakes(results, image_of, plots / "mistakes.png"))
+            self._attempt("the sounds", lambda: recordings.extend(_recordings(pl_module, results, sample_of)))
             self._attempt("attention.png", lambda: _draw_attention(pl_module, results, sample_of, plots))
         if isinstance(pl_module, ContrastiveObjective):
             for each in sets:
@@ -127,7 +118,7 @@ class RunPictures(Callback):
         if results is not None and results.confusion is not None:
             rows = per_class_of_confusion(results.confusion.numpy(), results.classes)
             self._attempt("classes.csv", lambda: write_atomic(self._run.classes, classes_csv(rows)))
-        self._attempt("report.html", lambda: self._report(results))
+        self._attempt("report.html", lambda: self._report(results, recordings))
 
     def _attempt(self, name: str, draw: Callable[[], object]) -> None:
         try:
@@ -136,7 +127,7 @@ class RunPictures(Callback):
             log.warning("%s was not made: %s: %s", name, type(error).__name__, error)
             log.debug("%s", name, exc_info=error)
 
-    def _report(self, results: ClassificationResults | None) -> None:
+    def _report(self, results: ClassificationResults | None, recordings: list[Recording]) -> None:
         summary = self._summary.summary
         facts = {name: value for name, value in summary.items() if name not in ("command", "status", "metrics")}
         page = build_report(
@@ -149,6 +140,7 @@ class RunPictures(Callback):
             config=Masking().text(self._run.config.read_text()) if self._run.config.exists() else "",
             command=summary["command"],
             facts={"metrics": summary["metrics"], **facts},
+            recordings=recordings,
         )
         write_atomic(self._run.report, page)
 
@@ -172,6 +164,14 @@ def _draw_attention(
             log.info("no attention.png: %s", error)
             return
     draw_looks(found, results.classes, plots / "attention.png")
+
+
+def _recordings(objective: LightningModule, results: ClassificationResults, sample_of: SampleOf) -> list[Recording]:
+    """The worst mistakes, where the data are sounds."""
+    preprocess = getattr(getattr(objective, "model", None), "preprocess", None)
+    if not isinstance(preprocess, AudioPreprocess):
+        return []
+    return worst_recordings(results, sample_of, preprocess.sample_rate)
 
 
 def key_numbers(summary: Summary) -> list[tuple[str, str]]:
@@ -217,29 +217,12 @@ def all_results(objective: object, data: object) -> list[SetResults]:
     return found
 
 
-def roads(source: ReadsPictures, preprocess: Any) -> tuple[ImageOf, SampleOf]:
-    """To the picture that stands for a sample of a data set, by its number, and to the sample itself."""
-
-    def sample(index: int) -> Tensor:
-        return as_tensor(source.read(index)[0])
-
-    return lambda index: picture_of(sample(index), preprocess), sample
-
-
 def _draw_guesses(given: SetResults, plots: Path) -> None:
     """Of pictures spread evenly over the set."""
     count = len(given.results.indices)
     rows = np.linspace(0, count - 1, min(_GUESSES, count)).astype(int).tolist()
     path = plots / f"{file_name(given.name)}_guesses.png"
     draw_guesses(guesses_of(given.results, rows), given.image_of, path, f"{given.name}: what it thinks of first")
-
-
-def as_tensor(picture: Tensor | Image.Image) -> Tensor:
-    """An image as uint8 `(channels, height, width)`, from a PIL image of any mode; a tensor as it is."""
-    if isinstance(picture, Tensor):
-        return picture
-    pixels = np.asarray(picture.convert("L" if picture.mode in ("L", "1", "I;16") else "RGB"))
-    return torch.from_numpy(pixels.copy()).reshape(pixels.shape[0], pixels.shape[1], -1).permute(2, 0, 1)
 
 
 def _importance(name: str) -> tuple[bool, bool, str]:

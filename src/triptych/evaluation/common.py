@@ -13,8 +13,8 @@ from rich.text import Text
 
 from triptych.analysis import machine
 from triptych.analysis.results import ImageOf
+from triptych.analysis.roads import roads
 from triptych.callbacks.display import Status, display
-from triptych.callbacks.pictures import roads
 from triptych.data.source import Source
 from triptych.errors import UserError
 from triptych.evaluation.ranks import Ranks, joined, launch, launched

@@ -8,6 +8,8 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from triptych.analysis.recordings import worst_recordings
+from triptych.analysis.roads import roads
 from triptych.callbacks import words
 from triptych.data.source import Source
 from triptych.evaluation import outputs
@@ -16,7 +18,6 @@ from triptych.evaluation.common import (
     Progress,
     Settings,
     data_config,
-    image_of,
     print_rows,
     run_name,
     share,
@@ -26,6 +27,7 @@ from triptych.evaluation.inference import Forward, WholeBatches, merge, run_over
 from triptych.evaluation.ranks import Ranks
 from triptych.evaluation.scores import Rules, SetScores
 from triptych.evaluation.sets import build_sets
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.rundir import Masking, RunDirectory, RunLog, write_atomic
 
 log = logging.getLogger("triptych.evaluation")
@@ -106,13 +108,16 @@ class _Evaluation:
         name_of = {name: source.name for name, source in sources.items()}
         outputs.write_per_class(run, scores)
         outputs.write_predictions(run, scores, name_of, settings["probabilities"], settings["predictions"] == "parquet")
-        pictures = []
+        pictures, recordings = [], []
         for name, each in scores.items():
-            images = image_of(sources[name], given.preprocess)
+            images, samples = roads(sources[name], given.preprocess)
             pictures += outputs.draw_all(run, name, each, images, name_of[name], settings["worst"])
+            if isinstance(given.preprocess, AudioPreprocess):
+                rate = given.preprocess.sample_rate
+                recordings += worst_recordings(each.results, samples, rate, settings["worst"], name_of[name])
         numbers = self._numbers(given, scores, device)
         outputs.write_metrics(run, numbers)
-        outputs.write_report(run, numbers, scores, pictures, config)
+        outputs.write_report(run, numbers, scores, pictures, recordings, config)
         rows = [line for name, each in scores.items() for line in outputs.lines(name, each)]
         rows += [("checkpoint", str(given.path)), ("time", words.duration(numbers["wall_seconds"]))]
         rows += [("report", str(run.report)), ("results", str(run.path))]

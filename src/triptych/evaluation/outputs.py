@@ -16,6 +16,7 @@ from triptych.analysis.class_table import COLUMNS
 from triptych.analysis.confusion import draw_confusion
 from triptych.analysis.grids import NameOf, draw_mistakes
 from triptych.analysis.per_class import ClassScore
+from triptych.analysis.recordings import Recording
 from triptych.analysis.report import Table, build_report, confused_table
 from triptych.analysis.results import ImageOf, most_confused
 from triptych.errors import UserError
@@ -123,6 +124,7 @@ def write_report(
     numbers: Mapping[str, Any],
     scores: Mapping[str, SetScores],
     pictures: Sequence[tuple[str, Path]],
+    recordings: Sequence[Recording],
     config: str,
 ) -> None:
     """`report.html`."""
@@ -147,6 +149,7 @@ def write_report(
         config=config,
         command=numbers["command"],
         facts=facts,
+        recordings=recordings,
     )
     write_atomic(run.report, page)
 
