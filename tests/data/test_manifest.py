@@ -165,20 +165,20 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "wrong delimiter": ("path:label\npictures/0.png:a\n", {}, "has one column, 'path:label'"),
     "ragged line": ("path,label\n{rows}pictures/9.png,a,b\n", {}, "line 12 has 3 cells, and the header names 2"),
     "open quote": ('path,label\npictures/0.png,"a\n', {}, "A quote that is opened must be closed"),
-    "empty label": ("path,label\n{rows}pictures/9.png,\n", {}, "line 12 has no label ('label' is empty, in 1 of 11"),
+    "empty label": ("path,label\n{rows}pictures/9.png,\n", {}, "line 12 has no label (the column 'label' is empty"),
     "images elsewhere": ("path,label\nelse/0.png,a\nelse/1.png,b\n", {}, "Relative paths start from the folder of the"),
     "addresses": ("path,label\nhttp://x/0.png,a\nhttp://x/1.png,b\n", {}, "is an address"),
     "split that is none": ("path,label,split\n{splits}", {}, "has 'trian' in the column 'split'"),
     "no rows for the split": ("path,label\n{rows}", {"split": "test"}, "no rows for the split 'test'"),
     "unknown class in validation": (
-        "path,label,split\n{held}", {"split": "validation"}, "the class 'cot' in 'label', which is none of the 1 ",
+        "path,label,split\n{held}", {"split": "validation"}, "the class 'cot' in the column 'label', which is none",
     ),
-    "a number a row": ("path,label\n{numbers}", {}, "has 30 different values in 30 rows"),
+    "a number a row": ("path,label\n{numbers}", {}, "has 30 different values in 30 samples"),
     "no 0 or 1": ("path,a,b\npictures/0.png,1,7\n", {"label_columns": ["a", "b"]}, "line 2 has '7' in the column 'b'"),
     "two ways to label": (
         "path,a,b\npictures/0.png,1,0\n", {"label_columns": ["a"], "label": "a"}, "give one or the other",
     ),
-    "unknown class": ("path,label\n{rows}", {"classes": ["a", "c"]}, "the class 'b' in 'label'"),
+    "unknown class": ("path,label\n{rows}", {"classes": ["a", "c"]}, "the class 'b' in the column 'label'"),
     "class twice": ("path,label\n{rows}", {"classes": ["a", "b", "a"]}, "classes names 'a' more than once"),
 }  # fmt: skip
 

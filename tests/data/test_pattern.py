@@ -117,7 +117,7 @@ def test_it_goes_to_workers(spoken: str) -> None:
         (SPOKEN, {"folds": Folds("bib")}, r"held_out is 'bib', which is no fold; did you mean 'bob'\?"),
         (SPOKEN, {"split": "test"}, r"has no split 'test': the pattern .* has no group \(\?P<split>"),
         (SPOKEN, {"split": "valid"}, r"split is 'valid'; did you mean 'validation'\?"),
-        (SPOKEN, {"classes": ["3", "8"]}, "has the class '7' in 'label', which is none of the 2 classes"),
+        (SPOKEN, {"classes": ["3", "8"]}, r"the class '7' in the group \(\?P<label>...\), which is none of the 2 cl"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(pattern: str, options: dict[str, object], message: str, spoken: str) -> None:

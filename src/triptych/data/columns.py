@@ -66,7 +66,7 @@ def split_column(names: Sequence[str], cells: Callable[[str], Sequence[Any]]) ->
     return None
 
 
-def splits(cells: Sequence[Any], column: str, where: Callable[[int], str]) -> list[str | None]:
+def splits(cells: Sequence[Any], told: str, where: Callable[[int], str]) -> list[str | None]:
     """The split of each row, `train`, `validation` or `test`; None for an empty cell.
 
     Raises:
@@ -78,9 +78,7 @@ def splits(cells: Sequence[Any], column: str, where: Callable[[int], str]) -> li
         split = split_of(text) if text else None
         if text and split is None:
             known = [name for names in SPLIT_NAMES.values() for name in names]
-            raise UserError(
-                f"{where(row)} has {text!r} in the column {column!r}, which names no split{suggest(text, known)}"
-            )
+            raise UserError(f"{where(row)} has {text!r} in {told}, which names no split{suggest(text, known)}")
         found.append(split)
     return found
 

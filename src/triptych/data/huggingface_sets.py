@@ -135,14 +135,15 @@ class DatasetSource:
         inner: Any = getattr(feature, "feature", feature)  # of a list, what it is a list of
         make = labels.several if inner is not feature else labels.single
         names = getattr(inner, "names", None)
+        told = f"the column {self._label!r}"
 
         def where(row: int) -> str:
             return f"{self._title}/{own}[{row}]"
 
         values = _values(samples, self._label, names)
         if classes is None and names is None and training is not samples:
-            classes = make(_values(training, self._label, names), self._label, where).classes
-        return make(values, self._label, where, classes if classes is not None else names)
+            classes = make(_values(training, self._label, names), told, where).classes
+        return make(values, told, where, classes if classes is not None else names)
 
 
 def splits_of(loaded: Any, title: str) -> "dict[str, Dataset]":

@@ -78,12 +78,12 @@ def is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip()
 
 
-def single(values: Sequence[Any], column: str, where: Where, classes: Sequence[str] | None = None) -> Labels:
+def single(values: Sequence[Any], told: str, where: Where, classes: Sequence[str] | None = None) -> Labels:
     """One class a sample.
 
     Args:
         values: a cell a sample.
-        column: name of the column, for messages.
+        told: what holds the labels, for messages: "the column 'kind'".
         where: says where a row lies.
         classes: class names; None takes every value that occurs.
 
@@ -93,20 +93,20 @@ def single(values: Sequence[Any], column: str, where: Where, classes: Sequence[s
     empty = [row for row, value in enumerate(values) if is_empty(value)]
     if empty:
         raise UserError(
-            f"{where(empty[0])} has no label ({column!r} is empty, in {len(empty)} of {len(values)} rows): fill it in "
-            "or leave the row out"
+            f"{where(empty[0])} has no label ({told} is empty, in {len(empty)} of {len(values)}): give it one or leave "
+            "it out"
         )
     names = [class_name(value) for value in values]
     known = list(classes) if classes is not None else class_names(names)
     if classes is None and len(names) >= _FEWEST_TO_DOUBT and len(known) > len(names) / 2:
         raise UserError(
-            f"{where(0)}: the column {column!r} has {len(known)} different values in {len(names)} rows, such as "
-            f"{names[0]!r}, too many for classes. Name the column of classes: data.train.label=COLUMN"
+            f"{where(0)}: {told} has {len(known)} different values in {len(names)} samples, such as {names[0]!r}, too "
+            "many for classes. Say what holds the classes: data.train.label=COLUMN, or another pattern"
         )
-    return Labels(known, _places(names, known, column, where))
+    return Labels(known, _places(names, known, told, where))
 
 
-def several(values: Sequence[Sequence[Any]], column: str, where: Where, classes: Sequence[str] | None = None) -> Labels:
+def several(values: Sequence[Sequence[Any]], told: str, where: Where, classes: Sequence[str] | None = None) -> Labels:
     """A list of classes a sample, perhaps an empty one.
 
     Raises:
@@ -116,10 +116,10 @@ def several(values: Sequence[Sequence[Any]], column: str, where: Where, classes:
     flat = [name for row in names for name in row]
     known = list(classes) if classes is not None else class_names(flat)
     if not known:
-        raise UserError(f"the column {column!r} names no class in any of its {len(values)} rows")
+        raise UserError(f"{told} names no class in any of its {len(values)} rows")
     rows = np.repeat(np.arange(len(names)), [len(row) for row in names])
     targets = np.zeros((len(names), len(known)), dtype=np.uint8)
-    targets[rows, _places(flat, known, column, lambda place: where(int(rows[place])))] = 1
+    targets[rows, _places(flat, known, told, lambda place: where(int(rows[place])))] = 1
     return Labels(known, targets)
 
 
@@ -142,7 +142,7 @@ def from_columns(columns: dict[str, Sequence[Any]], where: Where) -> Labels:
     return Labels(list(columns), targets)
 
 
-def _places(names: list[str], known: list[str], column: str, where: Where) -> np.ndarray:
+def _places(names: list[str], known: list[str], told: str, where: Where) -> np.ndarray:
     place = {name: index for index, name in enumerate(known)}
     if len(place) != len(known):
         twice = Counter(known).most_common(1)[0][0]
@@ -150,7 +150,7 @@ def _places(names: list[str], known: list[str], column: str, where: Where) -> np
     for row, name in enumerate(names):
         if name not in place:
             raise UserError(
-                f"{where(row)} has the class {name!r} in {column!r}, which is none of the {len(known)} classes"
+                f"{where(row)} has the class {name!r} in {told}, which is none of the {len(known)} classes"
                 f"{suggest(name, known)}"
             )
     return np.array([place[name] for name in names], dtype=np.int64)

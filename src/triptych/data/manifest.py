@@ -95,7 +95,11 @@ class ManifestSource:
             if split_column is None and not apart:
                 split_column = columns.split_column(table.names, table.column)
             cells = None if split_column is None else table.column(split_column)
-            splits = None if split_column is None or cells is None else columns.splits(cells, split_column, table.where)
+            splits = (
+                None
+                if split_column is None or cells is None
+                else columns.splits(cells, f"the column {split_column!r}", table.where)
+            )
         title = str(path)
         guessed = image is None or (label is None and not label_columns)
         if image is None:

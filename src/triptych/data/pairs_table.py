@@ -81,7 +81,11 @@ class TablePairs:
         apart = other_file is not None and find_manifest(other_file, folder).resolve() != path.resolve()
         if split_column is None and not apart:
             split_column = columns.split_column(table.names, table.column)
-        splits = None if split_column is None else columns.splits(table.column(split_column), split_column, table.where)
+        splits = (
+            None
+            if split_column is None
+            else columns.splits(table.column(split_column), f"the column {split_column!r}", table.where)
+        )
         rows = part_of_split(title, splits, split, apart, validation_fraction, named or [str(cell) for cell in images])
         pictures = _pictures([images[row] for row in rows])
         first = [int(rows[places[0]]) for places in pictures]

@@ -68,7 +68,7 @@ class PatternSource:
         def where(row: int) -> str:
             return every[row]
 
-        made = labels.single(values["label"], "label", where, classes)
+        made = labels.single(values["label"], "the group (?P<label>...)", where, classes)
         if folds:
             if not any(values[FOLD]):
                 raise UserError(
@@ -77,7 +77,7 @@ class PatternSource:
             splits = folds.splits(values[FOLD], where)
             self.folds = fold_names(values[FOLD])
         elif any(values["split"]):
-            splits = columns.splits(values["split"], "split", where)
+            splits = columns.splits(values["split"], "the group (?P<split>...)", where)
         else:
             if split == "test":
                 raise UserError(

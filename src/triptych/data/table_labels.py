@@ -49,7 +49,7 @@ class LabelReader:
         if self._columns:
             return labels.from_columns({name: _at(cells, rows) for name, cells in self._columns.items()}, where)
         make = labels.several if self._several else labels.single
-        return make(_at(self._cells, rows), self._label, where, classes)
+        return make(_at(self._cells, rows), f"the column {self._label!r}", where, classes)
 
 
 def rows_of_split(
