@@ -170,7 +170,7 @@ class Measurement:
         if not self.ranks.first:
             return None
         left_out = len(source) - len(readable)
-        return RetrievalScores(*search.ranks(parts), place, self.rules, left_out)
+        return RetrievalScores(*search.ranks(parts), place, self.rules, left_out, self.given.model.perceived)
 
     def _prober(self, allow: tuple[str, ...]) -> Prober:
         settings = self.settings

@@ -22,7 +22,8 @@ from triptych.rundir import RunDirectory, file_name, write_atomic
 from triptych.zero_shot.given import GivenPair
 from triptych.zero_shot.scores import ProbeScores, RetrievalScores, SetResult
 
-_RANKS = ("image_to_text_median_rank", "text_to_image_median_rank")
+_MANY = {"image": "images", "audio": "sounds"}
+_RANK = "median_rank"  # how the names of metrics end that are no shares
 
 
 def write_all(
@@ -74,7 +75,7 @@ def _set_numbers(result: SetResult) -> dict[str, Any]:
     if result.retrieval is not None:
         retrieval = result.retrieval
         found["retrieval"] = {
-            "images": len(retrieval.image_to_text.above),
+            _MANY[retrieval.perceived]: len(retrieval.image_to_text.above),
             "texts": len(retrieval.text_to_image.above),
             "left_out": retrieval.left_out,
             "metrics": {name: outputs.finite(asdict(each)) for name, each in retrieval.metrics.items()},
@@ -180,7 +181,7 @@ def _lines(name: str, result: SetResult) -> list[tuple[str, str]]:
 def _retrieval_lines(name: str, retrieval: RetrievalScores) -> list[tuple[str, str]]:
     left_out = f", {retrieval.left_out:,} left out" if retrieval.left_out else ""
     images, texts = len(retrieval.image_to_text.above), len(retrieval.text_to_image.above)
-    found = [(name, f"retrieval among {images:,} images and {texts:,} captions{left_out}")]
+    found = [(name, f"retrieval among {images:,} {_MANY[retrieval.perceived]} and {texts:,} captions{left_out}")]
     return found + [(f"  {metric}", _shown(metric, estimate)) for metric, estimate in retrieval.metrics.items()]
 
 
@@ -197,4 +198,4 @@ def _probe_rows(probes: ProbeScores) -> list[tuple[str, str]]:
 
 
 def _shown(metric: str, estimate: Any) -> str:
-    return f"{estimate.value:g}" if metric in _RANKS else outputs.shown(metric, estimate)
+    return f"{estimate.value:g}" if metric.endswith(_RANK) else outputs.shown(metric, estimate)

@@ -24,11 +24,12 @@ class RetrievalScores:
     """Retrieval on one set, measured.
 
     Args:
-        image_to_text: ranks of the images' captions.
+        image_to_text: ranks of the captions of the images, or sounds.
         text_to_image: ranks of the captions' images.
         image_of_text: place of the image that each caption is of.
         rules: draws and seed of the bootstrap, which draws images, each with all its captions.
         left_out: images without a caption, or that could not be read.
+        perceived: "image", or what else the captions are of.
     """
 
     image_to_text: Ranks
@@ -36,6 +37,7 @@ class RetrievalScores:
     image_of_text: Int[np.ndarray, " texts"]
     rules: Rules
     left_out: int = 0
+    perceived: str = "image"
 
     @cached_property
     def metrics(self) -> dict[str, Estimate]:
@@ -43,13 +45,16 @@ class RetrievalScores:
         images = len(self.image_to_text.above)
         found: dict[str, Statistic] = {}
         for k in RECALL_AT:
-            found[f"image_to_text_recall_at_{k}"] = statistics.mean_of(self.image_to_text.recall(k))
+            found[f"{self.perceived}_to_text_recall_at_{k}"] = statistics.mean_of(self.image_to_text.recall(k))
         for k in RECALL_AT:
-            found[f"text_to_image_recall_at_{k}"] = _mean_of_texts(
+            found[f"text_to_{self.perceived}_recall_at_{k}"] = _mean_of_texts(
                 self.text_to_image.recall(k), self.image_of_text, images
             )
         measured = bootstrap(found, images, self.rules.resamples, self.rules.seed)
-        medians = {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
+        medians = {
+            f"{self.perceived}_to_text": self.image_to_text,
+            f"text_to_{self.perceived}": self.text_to_image,
+        }
         return measured | {
             f"{name}_median_rank": Estimate(float(np.median(ranks.expected))) for name, ranks in medians.items()
         }
