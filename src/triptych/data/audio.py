@@ -46,6 +46,7 @@ class AudioData(LabelledData):
         max_bad_fraction: float | int = 0.01,
         cache: bool = False,
         root: str | None = None,
+        balance: float | int = 0.0,
     ) -> None:
         if not max_seconds > 0:
             raise UserError(f"data.max_seconds is {max_seconds}; it must be above 0")
@@ -71,7 +72,7 @@ class AudioData(LabelledData):
         super().__init__(
             with_setting(train, "medium", medium),
             {name: with_setting(factory, "medium", medium) for name, factory in named.items()},
-            Chain(chain), self.preprocess.cut, batch_size, workers, seed, max_bad_fraction, cache, root,
+            Chain(chain), self.preprocess.cut, batch_size, workers, seed, max_bad_fraction, cache, root, balance,
         )  # fmt: skip
 
     @property

@@ -76,6 +76,16 @@ class CachedSource:
         pixels = self._pixels[self._starts[index] : self._starts[index + 1]]
         return pixels.view(self._type).view(self._shapes[index]), self._labels[index]
 
+    def target(self, index: int) -> Label:
+        """The label.
+
+        Raises:
+            BadSample: this sample could not be decoded.
+        """
+        if index in self._reasons:
+            raise BadSample(self._reasons[index])
+        return self._labels[index]
+
 
 def _check_memory(taken: int, done: int, count: int) -> None:
     """Stop as soon as the images read so far foretell that all of them will not fit."""

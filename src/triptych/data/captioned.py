@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triptych.data.loader import BadSamples, StepLoader
+from triptych.data.loader import StepLoader
 from triptych.data.order import mixed_seed
 from triptych.data.pair_source import PairSource
-from triptych.data.samples import Failure
 from triptych.data.source import BadSample, Picture, Source
 from triptych.features.tokenizer import Tokenizer
 
@@ -41,7 +40,7 @@ class Captioned:
 
     def name(self, index: int) -> str:
         """Name that the source itself gives."""
-        return self.pairs.name(index % len(self))
+        return self.pairs.name(index)
 
     def read(self, index: int) -> tuple[Picture, Tensor]:
         """Image and row of sample `index`.
@@ -49,7 +48,6 @@ class Captioned:
         Raises:
             BadSample: the image or the caption cannot be read.
         """
-        index %= len(self)
         text = self.caption(index)
         if not text:
             raise BadSample("its caption is empty")
@@ -90,17 +88,4 @@ class PairLoader(StepLoader):
             longest = int(rows[:, 1].max()) if len(rows) else 1
             batch["text"] = rows[:, 2 : 2 + longest]
             batch["text_length"], batch["id"] = rows[:, 1], rows[:, 0]
-            batch["index"] = batch["index"] % len(self.source)
             yield batch
-
-
-class BadPairs(BadSamples):
-    """Counts a sample once, however often an epoch visits it."""
-
-    def __init__(self, size: int, max_fraction: float | int) -> None:
-        super().__init__(size, max_fraction)
-        self._samples = size
-
-    def report(self, failures: tuple[Failure, ...], visits: int) -> None:
-        """See `BadSamples.report`."""
-        super().report(tuple(failure._replace(sample=failure.sample % self._samples) for failure in failures), visits)

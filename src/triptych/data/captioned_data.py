@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triptych.data.captioned import BadPairs, Captioned, PairLoader
+from triptych.data.captioned import Captioned, PairLoader
 from triptych.data.labelled import LabelledData
 from triptych.data.mixture import shares_of
 from triptych.data.pair_source import PairSource, pairs_of
@@ -139,6 +139,4 @@ class CaptionedData(LabelledData):
         return self._cached(source)
 
     def _captioned(self, pairs: PairSource, training: bool) -> Captioned:
-        captioned = Captioned(pairs, self._cached(pairs), self.tokenizer, training)
-        self._bad[id(captioned)] = BadPairs(len(pairs), self.max_bad_fraction)
-        return captioned
+        return Captioned(pairs, self._cached(pairs), self.tokenizer, training)

@@ -7,12 +7,13 @@ from typing import Any
 
 from lightning import LightningDataModule
 
+from triptych.data.balanced_order import BalancedOrder, class_weights, target_of
 from triptych.data.cache import CachedSource
 from triptych.data.collation import Collation
 from triptych.data.files import suggest
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.order import Order
-from triptych.data.source import Relabelled, Source, SourceFactory, with_root
+from triptych.data.source import Relabelled, Source, SourceFactory, Targets, with_root
 from triptych.data.transforms import Transform
 from triptych.errors import UserError
 from triptych.features.front_end import FrontEnd
@@ -37,6 +38,8 @@ class LabelledData(LightningDataModule, ABC):
         seed: of order and augmentation.
         max_bad_fraction: of samples that cannot be read and are skipped; more end the run.
         cache: keep all decoded samples in memory.
+        balance: evens out how often classes come in training, from 0 (as the data have them) to 1 (equally often): see
+            `class_weights`.
         root: folder of the data, given to each source as `root`; None where the sources know their own.
 
     Raises:
@@ -57,12 +60,15 @@ class LabelledData(LightningDataModule, ABC):
         max_bad_fraction: float | int,
         cache: bool,
         root: str | None,
+        balance: float | int = 0.0,
     ) -> None:
         super().__init__()
         if workers < 0:
             raise UserError(f"data.workers is {workers}; it must not be negative")
         if not 0 <= max_bad_fraction <= 1:
             raise UserError(f"data.max_bad_fraction is {max_bad_fraction}; it must lie between 0 and 1")
+        if not 0 <= balance <= 1:
+            raise UserError(f"data.balance is {balance}; it must lie between 0 and 1")
         rooted = partial(with_root, root)
         self._train_factory = rooted(train)
         named = validation if isinstance(validation, Mapping) else {"validation": validation}
@@ -74,6 +80,7 @@ class LabelledData(LightningDataModule, ABC):
         self.seed = seed
         self.max_bad_fraction = max_bad_fraction
         self.cache = cache
+        self.balance = balance
         self.stop_step: int | None = None
         self._bad: dict[int, BadSamples] = {}
         self._start_step = 0
@@ -106,7 +113,17 @@ class LabelledData(LightningDataModule, ABC):
     @cached_property
     def order(self) -> Order:
         """Which samples make up each training step."""
-        return Order(len(self.train_source), self.batch_size, self.seed)
+        source = self.train_source
+        if not self.balance:
+            return Order(len(source), self.batch_size, self.seed)
+        if not isinstance(source, Targets):
+            raise UserError(
+                f"data.balance={self.balance:g} needs the label of every sample before training, and these data tell "
+                "it only with the sample: keep them in memory with data.cache=true, or set data.balance=0"
+            )
+        labels = [target_of(source, index) for index in range(len(source))]
+        weights = class_weights(labels, len(source.classes), self.balance)
+        return BalancedOrder(weights, self.batch_size, self.seed)
 
     @property
     def classes(self) -> list[str]:

@@ -40,6 +40,7 @@ class ImageData(LabelledData):
         max_bad_fraction: float | int = 0.01,
         cache: bool = False,
         root: str | None = None,
+        balance: float | int = 0.0,
     ) -> None:
         if len(mean) != len(std) or len(mean) not in (1, 3):
             raise UserError(f"mean has {len(mean)} values and std {len(std)}: both need 3 (RGB) or 1 (grey)")
@@ -54,7 +55,9 @@ class ImageData(LabelledData):
                 f"data.image_size.sides={list(image_size.sides)} draws a size for each training image, but nothing is "
                 "augmented (data/augment=none, or a linear probe): set data.image_size.sides=null"
             )
-        super().__init__(train, validation, augment, evaluate, batch_size, workers, seed, max_bad_fraction, cache, root)
+        super().__init__(
+            train, validation, augment, evaluate, batch_size, workers, seed, max_bad_fraction, cache, root, balance,
+        )  # fmt: skip
         self.image_size = image_shape(image_size)
         self.mean = tuple(float(value) for value in mean)
         self.std = tuple(float(value) for value in std)

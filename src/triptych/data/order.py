@@ -25,8 +25,11 @@ class Order:
     epoch is short where `batch_size` does not divide `size`. The shuffle sorts raw PCG64 words, whose stream NumPy
     guarantees never to change, so that an order outlives an upgrade.
 
+    A sample that an epoch visits again, as other orders do, has its number plus a multiple of ``total``, the samples in
+    the data set, so that its second visit is augmented anew.
+
     Args:
-        size: samples in the data set.
+        size: samples of an epoch, here all of the data set.
         batch_size: global batch, the samples of one optimizer step over all ranks.
         seed: of the shuffle.
         shuffle: False gives 0, 1, 2, ... in every epoch.
@@ -40,7 +43,7 @@ class Order:
             raise UserError(f"the data set has {size} samples; at least 1 is needed")
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; it must be at least 1")
-        self.size = size
+        self.size = self.total = size
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle

@@ -37,8 +37,7 @@ class PairsOrder(Order):
     epoch takes from each stream as many samples as its weight gives, going on where the last epoch stopped, so that
     no sample comes twice before all have come once, whatever the weights.
 
-    Samples are numbered over all sources, one after the other. A sample that an epoch visits again has its number plus
-    a multiple of `total`, so that its second visit is augmented and captioned anew.
+    Samples are numbered over all sources, one after the other; a second visit in an epoch is captioned anew too.
 
     Args:
         shares: the sources.
@@ -65,10 +64,11 @@ class PairsOrder(Order):
         for share in shares:
             if not share.weight > 0:
                 raise UserError(f"a source has the weight {share.weight:g}; it must be above 0: leave the source out")
-        self.total = sum(share.size for share in shares)
+        total = sum(share.size for share in shares)
         if samples is not None and samples < 1:
             raise UserError(f"data.samples is {samples}; an epoch needs at least 1")
-        super().__init__(self.total if samples is None else samples, batch_size, seed)
+        super().__init__(total if samples is None else samples, batch_size, seed)
+        self.total = total
         self.shares = list(shares)
         self.counts = apportioned([share.weight for share in shares], self.size)
         self._starts = np.cumsum([0, *(share.size for share in shares)])

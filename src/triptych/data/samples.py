@@ -112,24 +112,25 @@ class StepSamples(Dataset[Fetched]):
                 continue
             images, labels, read = [], [], []
             for index in indices:
+                sample = index % self.order.total
                 try:
-                    image, label = self._sample(index, epoch)
+                    image, label = self._sample(sample, mixed_seed(self.order.seed, epoch, index))
                 except BadSample as error:
-                    failures.append(Failure(index, self.source.name(index), str(error)))
+                    failures.append(Failure(sample, self.source.name(sample), str(error)))
                     continue
                 images.append(image)
                 labels.append(label)
-                read.append(index)
+                read.append(sample)
             seen += len(indices)
             if read or not indices:
                 return self._joined(images, labels, read)._replace(failures=tuple(failures), seen=seen)
         return Fetched(failures=tuple(failures), seen=seen)
 
-    def _sample(self, index: int, epoch: int) -> tuple[Tensor, Label]:
+    def _sample(self, index: int, seed: int) -> tuple[Tensor, Label]:
         worker = get_worker_info()
         self.reading[worker.id if worker is not None else 0] = index
         # Before the source is read: one that draws (a caption of several) takes its seed from here too.
-        torch.default_generator.manual_seed(mixed_seed(self.order.seed, epoch, index))
+        torch.default_generator.manual_seed(seed)
         picture, label = self.source.read(index)
         image = to_tensor(picture, self.collation.channels) if isinstance(picture, Image.Image) else picture
         image = self.transform(image)

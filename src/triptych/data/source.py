@@ -50,19 +50,24 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class EncodedSource(Source, Protocol):
-    """A source whose images are files of a known format, be it within a larger file."""
+class Targets(Source, Protocol):
+    """A source that knows its labels by themselves."""
 
-    def encoded(self, index: int) -> bytes:
-        """The image file of sample `index` as it was stored.
+    def target(self, index: int) -> Label:
+        """Label of sample `index`, without a look at its image.
 
         Raises:
             BadSample: it cannot be read.
         """
         ...
 
-    def target(self, index: int) -> Label:
-        """Label of sample `index`, without a look at its image.
+
+@runtime_checkable
+class EncodedSource(Targets, Protocol):
+    """A source whose images are files of a known format, be it within a larger file."""
+
+    def encoded(self, index: int) -> bytes:
+        """The image file of sample `index` as it was stored.
 
         Raises:
             BadSample: it cannot be read.

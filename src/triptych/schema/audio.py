@@ -129,10 +129,9 @@ CHANGES: tuple[type[Any], ...] = (Gain, Equalise, Noise, Roll, Speed, Sometimes)
 
 
 @dataclass
-class Sounds(Part):
-    """Sounds and labels for training and validation."""
+class _Sounds(Part):
+    """What sounds with labels and sounds with captions share."""
 
-    _target_: str = "triptych.data.audio.AudioData"
     root: str | None = option("folder of the data", default=None)
     train: Part = field(default_factory=Part)
     validation: dict[str, Part] = field(default_factory=dict)
@@ -167,7 +166,19 @@ class Sounds(Part):
 
 
 @dataclass
-class SoundPairs(Sounds):
+class Sounds(_Sounds):
+    """Sounds and labels for training and validation."""
+
+    _target_: str = "triptych.data.audio.AudioData"
+    balance: float = option(
+        "evens out how often classes come in training, from 0 (as the data have them) to 1 (all equally often)",
+        default=0.0,
+        range=_PROBABILITY,
+    )
+
+
+@dataclass
+class SoundPairs(_Sounds):
     """Sounds and captions for training and validation."""
 
     _target_: str = "triptych.data.sound_pairs.SoundPairsData"

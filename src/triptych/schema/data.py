@@ -245,10 +245,9 @@ class ThreeAugment(Part):
 
 
 @dataclass
-class Images(Part):
-    """Images and labels for training and validation."""
+class AnyImages(Part):
+    """What images with labels and images with captions share."""
 
-    _target_: str = "triptych.data.module.ImageData"
     root: str | None = option("folder of the data", default=None)
     train: Part = field(default_factory=Part)
     validation: dict[str, Part] = field(default_factory=dict)
@@ -267,6 +266,18 @@ class Images(Part):
         "share of unreadable images that is skipped; more end the run", default=0.01, range=_PROBABILITY
     )
     cache: bool = option("keep all decoded images in memory", default=False)
+
+
+@dataclass
+class Images(AnyImages):
+    """Images and labels for training and validation."""
+
+    _target_: str = "triptych.data.module.ImageData"
+    balance: float = option(
+        "evens out how often classes come in training, from 0 (as the data have them) to 1 (all equally often)",
+        default=0.0,
+        range=_PROBABILITY,
+    )
 
 
 _SOURCES = (Shards, Folder, Manifest, Pattern, Datasets, SpeechCommands, FashionMnist, Cifar10)

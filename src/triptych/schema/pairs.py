@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triptych.schema import data
-from triptych.schema.data import Images
+from triptych.schema.data import AnyImages
 from triptych.schema.option import Range, option
 from triptych.schema.run import Part
 
@@ -123,7 +123,7 @@ class ComposedCaption(Part):
 
 
 @dataclass
-class Pairs(Images):
+class Pairs(AnyImages):
     """Pictures and captions for training and validation."""
 
     _target_: str = "triptych.data.pairs.PairsData"
