@@ -1,28 +1,37 @@
-"""The moving average: its rule, its exactness under swaps, and its life in checkpoints."""
+"""Averages of weights: their rules, their exactness under swaps, and their life in checkpoints."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from triptych.callbacks.average import AverageCallback
 from triptych.callbacks.ema import EMACallback
+from triptych.callbacks.swa import SWACallback
 from triptych.errors import UserError
 from triptych.features.pixels import Pixels
 from triptych.objectives.classification import ClassificationObjective
 from triptych.optim.adamw import adamw
 from triptych.optim.ema import EMA
 from triptych.optim.schedule import constant
+from triptych.optim.swa import SWA
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning"),
 ]
+
+Make = Callable[[], AverageCallback]
+EACH = pytest.mark.parametrize("make", [partial(EMACallback, 0.9), partial(SWACallback, 0.3)], ids=["ema", "swa"])
 
 
 def make_model() -> nn.Module:
@@ -67,6 +76,30 @@ def test_warmup_forgets_the_start_and_ends_at_the_decay() -> None:
     assert [ema.decay_at(1), ema.decay_at(8)] == [2 / 11, 0.5]
     assert ema.decay_at(10_000) == 0.99
     assert EMA(make_model(), decay=0.99, warmup=False).decay_at(1) == 0.99
+
+
+@settings(deadline=None, max_examples=20)
+@given(steps=st.integers(1, 12), first=st.integers(1, 12))
+def test_the_mean_is_of_all_weights_from_the_first_step_on(steps: int, first: int) -> None:
+    model = make_model()
+    swa, seen = SWA(model, first), []
+    for step in range(1, steps + 1):
+        move(model, step)
+        swa.update(step)
+        seen.append(clone(dict(model.named_parameters())))
+    kept = seen[first - 1 :] or seen[-1:]
+    for name, value in swa.state_dict().items():
+        if name in kept[0]:
+            torch.testing.assert_close(value, torch.stack([each[name] for each in kept]).mean(0))
+
+
+def test_the_mean_begins_after_its_share_of_the_steps(tmp_path: Path) -> None:
+    callback = SWACallback(0.75)
+    trainer(tmp_path, 8, callback).fit(objective(), loader())
+    assert isinstance(callback.average, SWA)
+    assert callback.average.first == 7
+    with pytest.raises(UserError, match=r"ema\.start is 1\.0, but must be at least 0 and below 1"):
+        SWACallback(1.0)
 
 
 def test_swapping_twice_gives_back_every_bit_and_keeps_addresses() -> None:
@@ -119,7 +152,7 @@ def test_a_decay_out_of_range_is_refused(decay: float) -> None:
 
 
 def test_half_precision_weights_are_refused() -> None:
-    with pytest.raises(UserError, match=r"needs float32 weights, but 1\.weight is torch\.bfloat16"):
+    with pytest.raises(UserError, match=r"an average of weights needs float32 ones, but 1\.weight is torch\.bfloat16"):
         EMA(make_model().bfloat16())
 
 
@@ -153,6 +186,18 @@ class SaveDuringValidation(Callback):
         trainer.save_checkpoint(self.path)
 
 
+class StopAfter(Callback):
+    """Ends the training early, as an interruption does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step >= self.step
+
+
 def objective() -> ClassificationObjective:
     return ClassificationObjective(
         make_model(), partial(adamw, lr=0.05), constant, num_classes=2, front_end=Pixels([0.5] * 3, [0.5] * 3)
@@ -174,8 +219,9 @@ def trainer(root: Path, steps: int, *callbacks: Callback) -> Trainer:
     )  # fmt: skip
 
 
-def test_a_checkpoint_saved_during_validation_holds_weights_and_average(tmp_path: Path) -> None:
-    ema, saver, model = EMACallback(0.9), SaveDuringValidation(tmp_path / "mid.ckpt"), objective()
+@EACH
+def test_a_checkpoint_saved_during_validation_holds_weights_and_average(make: Make, tmp_path: Path) -> None:
+    ema, saver, model = make(), SaveDuringValidation(tmp_path / "mid.ckpt"), objective()
     trainer(tmp_path, 4, ema, saver).fit(model, loader(), loader())
     saved = torch.load(saver.path, weights_only=False)
     raw = {name.removeprefix("model."): value for name, value in saved["state_dict"].items()}
@@ -184,32 +230,34 @@ def test_a_checkpoint_saved_during_validation_holds_weights_and_average(tmp_path
     assert not equal(raw, saver.seen)
 
 
-def test_a_resume_goes_on_with_the_same_average(tmp_path: Path) -> None:
-    whole, model = EMACallback(0.9), objective()
+@EACH
+def test_a_resume_goes_on_with_the_same_average(make: Make, tmp_path: Path) -> None:
+    whole, model = make(), objective()
     trainer(tmp_path, 6, whole).fit(model, loader(), loader())
 
-    first, part = EMACallback(0.9), objective()
-    run = trainer(tmp_path, 4, first)
+    first, part, stop = make(), objective(), StopAfter(4)
+    run = trainer(tmp_path, 6, first, stop)
     run.fit(part, loader(), loader())
     run.save_checkpoint(tmp_path / "four.ckpt")
-    second, again = EMACallback(0.9), objective()
+    second, again = make(), objective()
     trainer(tmp_path, 6, second).fit(again, loader(), loader(), ckpt_path=tmp_path / "four.ckpt", weights_only=False)
-    assert whole.ema is not None
-    assert second.ema is not None
-    assert equal(whole.ema.state_dict(), second.ema.state_dict())
+    assert whole.average is not None
+    assert second.average is not None
+    assert equal(whole.average.state_dict(), second.average.state_dict())
     assert equal(model.model.state_dict(), again.model.state_dict())
 
 
-def test_validation_of_a_checkpoint_uses_its_average(tmp_path: Path) -> None:
-    callback, model = EMACallback(0.9), objective()
+@EACH
+def test_validation_of_a_checkpoint_uses_its_average(make: Make, tmp_path: Path) -> None:
+    callback, model = make(), objective()
     run = trainer(tmp_path, 4, callback)
     run.fit(model, loader(), loader())
     run.save_checkpoint(tmp_path / "end.ckpt")
-    assert callback.ema is not None
+    assert callback.average is not None
     averaged = copy.deepcopy(model)
-    averaged.model.load_state_dict(callback.ema.state_dict())
+    averaged.model.load_state_dict(callback.average.state_dict())
     expected = trainer(tmp_path, 1).validate(averaged, loader(), verbose=False)[0]
-    fresh = trainer(tmp_path, 1, EMACallback(0.9))
+    fresh = trainer(tmp_path, 1, make())
     got = fresh.validate(objective(), loader(), ckpt_path=tmp_path / "end.ckpt", verbose=False, weights_only=False)[0]
     assert got == expected
     raw = trainer(tmp_path, 1).validate(model, loader(), verbose=False)[0]
@@ -224,6 +272,6 @@ def test_a_checkpoint_without_an_average_starts_it_at_the_weights(
     run.save_checkpoint(tmp_path / "plain.ckpt")
     callback, model = EMACallback(0.9), objective()
     trainer(tmp_path, 2, callback).fit(model, loader(), loader(), ckpt_path=tmp_path / "plain.ckpt", weights_only=False)
-    assert "no moving average" in caplog.text
-    assert callback.ema is not None
-    assert equal(callback.ema.state_dict(), model.model.state_dict())
+    assert "no average" in caplog.text
+    assert callback.average is not None
+    assert equal(callback.average.state_dict(), model.model.state_dict())

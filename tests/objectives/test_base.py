@@ -147,10 +147,10 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(objective: Make, 
 
 
 def state(model: Any, ema: EMACallback, run: Trainer) -> dict[str, Any]:
-    assert ema.ema is not None
+    assert ema.average is not None
     return {
         "weights": copy.deepcopy(model.state_dict()),
-        "ema": copy.deepcopy(ema.ema.state_dict()),
+        "ema": copy.deepcopy(ema.average.state_dict()),
         "lr": [group["lr"] for group in run.optimizers[0].param_groups],
     }
 

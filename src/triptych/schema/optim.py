@@ -90,6 +90,14 @@ class Ema(Part):
 
 
 @dataclass
+class Swa(Part):
+    """The plain mean of the weights over the last part of training, which validation and the saved model use."""
+
+    _target_: str = "triptych.callbacks.swa.SWACallback"
+    start: float = option("share of the steps after which it begins", default=0.75, range=Range(least=0, below=1))
+
+
+@dataclass
 class Checkpointing(Part):
     """When a run is saved and which of its saves are kept."""
 
@@ -145,7 +153,7 @@ class MlFlow(Part):
 PLACES: dict[str, tuple[type[Any], ...]] = {
     "optimizer": (AdamW, Muon),
     "schedule": (Cosine, Wsd, Constant),
-    "ema": (Ema,),
+    "ema": (Ema, Swa),
     "checkpoint": (Checkpointing,),
     "logger": (TensorBoard, WeightsAndBiases, MlFlow),
 }
