@@ -135,8 +135,8 @@ TRAIN: dict[str, tuple[list[str], str]] = {
         ["data=folder", "data.root={world}/pictures", "model=vit_nano_patch16_64", "objective/mask=spec_augment"],
         "objective.mask is SpecAugment, which is for sounds, and the data are images",
     ),
-    "distillation of sounds": (
-        ["objective=distillation", "objective.teacher.path={world}/listens"], "distillation learns from images alone",
+    "a teacher of images": (
+        ["objective=distillation", "objective.teacher.path={world}/sees"], "sees is a model of images, and the data",
     ),
     "stereo by another name": (["data.stereo=both"], "data.stereo=both is out of range: one of mean, left, right, ref"),
     "patches higher than the bands": (["model.tower.patch.patch_size=[64,4]"], "mel_bins"),

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ from torch.nn import functional as F
 
 import triptych
 from triptych.errors import UserError
+from triptych.features.audio_preprocess import AudioPreprocess
+from triptych.features.mel_presets import ast
 from triptych.features.pixels import Pixels
-from triptych.losses import distillation
+from triptych.features.waveforms import Waveforms
+from triptych.losses import binary_cross_entropy, distillation, multi_label_distillation, softmax_cross_entropy
+from triptych.objectives.clip_mix import ClipMix
 from triptych.objectives.distillation import DistillationObjective
 from triptych.objectives.teacher import Teacher
 from triptych.optim.adamw import adamw
@@ -93,3 +98,72 @@ def test_a_student_that_says_the_same_is_at_no_distance() -> None:
     assert distillation(logits, logits + 3, 2.0).abs() < 1e-6
     with pytest.raises(UserError, match="temperature is 0"):
         distillation(logits, logits, 0.0)
+
+
+def test_apart_in_each_class_is_the_divergence_of_two_coins() -> None:
+    logits, teacher = torch.randn(4, 5).double(), torch.randn(4, 5).double()
+    for temperature in (1.0, 3.0):
+        p, q = (teacher / temperature).sigmoid(), (logits / temperature).sigmoid()
+        expected = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean() * temperature**2
+        torch.testing.assert_close(multi_label_distillation(logits, teacher, temperature).double(), expected)
+    assert multi_label_distillation(logits, logits, 2.0).abs() < 1e-7
+    huge = 200 * torch.randn(4, 5)
+    assert multi_label_distillation(huge, -huge).isfinite()
+    with pytest.raises(UserError, match="temperature is 0"):
+        multi_label_distillation(logits, teacher, 0.0)
+
+
+TEACHING_RATE, RATE = 16_000, 8_000
+
+
+def save_listener(path: Path) -> Any:
+    overrides = {"tower.depth": 1, "tower.dim": 24, "tower.mel_bins": 32, "tower.patch.patch_size": [32, 4]}
+    model: Any = triptych.create("ast_nano", 3, overrides=overrides)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    model.config["preprocess"] = AudioPreprocess(ast(mel_bins=32, sample_rate=TEACHING_RATE), 0.5).to_dict()
+    triptych.export(model, path)
+    return triptych.load(path)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_listener_hears_what_the_student_hears_at_its_own_rate(
+    tmp_path: Path, multi_label: bool, mixed: bool
+) -> None:
+    reference = save_listener(tmp_path / "teacher")
+    torch.manual_seed(0)
+    student: Any = triptych.create("ast_nano", 3, overrides={"tower.dim": 24, "tower.depth": 1, "tower.mel_bins": 32,
+                                                             "tower.patch.patch_size": [32, 4]})  # fmt: skip
+    objective = DistillationObjective(
+        student, partial(adamw, lr=1e-2), partial(cosine, warmup=0.0), 3, ast(mel_bins=32, sample_rate=RATE),
+        Teacher(tmp_path / "teacher", 0.3, 2.0), binary_cross_entropy if multi_label else softmax_cross_entropy,
+        ClipMix(1.0, 1.0) if mixed else None, multi_label=multi_label,
+    )  # fmt: skip
+    objective._trainer = SimpleNamespace(global_step=3)  # pyright: ignore
+    clips = [torch.randn(size) * 0.1 for size in (2000, 3100, 6000)]  # the last is longer than the teacher listens
+    labels = torch.tensor([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]]) if multi_label else torch.tensor([0, 2, 1])
+    batch = objective.prepare({"audio": Waveforms.of(clips, RATE), "label": labels, "index": torch.arange(3)})
+    heard, targets = Waveforms.of(clips, RATE), labels
+    if mixed:
+        heard, targets = ClipMix(1.0, 1.0)(heard, labels, 3, 3)
+    with torch.no_grad():
+        said = reference(reference.preprocess(list(heard), RATE))
+    torch.testing.assert_close(batch["teacher"], said, atol=1e-5, rtol=1e-5)
+    logits = student(objective.front_end(heard))
+    own = (binary_cross_entropy if multi_label else softmax_cross_entropy)(logits, targets)
+    apart = (multi_label_distillation if multi_label else distillation)(logits, said, 2.0)
+    torch.testing.assert_close(objective.loss(batch), 0.7 * own + 0.3 * apart, atol=1e-5, rtol=1e-5)
+
+
+def test_an_empty_share_of_a_batch_is_asked_nothing(tmp_path: Path) -> None:
+    save_teacher(tmp_path / "teacher")
+    images = torch.zeros(0, 3, 16, 16, dtype=torch.uint8)
+    batch = make(Teacher(tmp_path / "teacher")).prepare({"image": images, "label": torch.zeros(0).long()})
+    assert batch["teacher"].shape == (0, 3)
+
+
+def test_a_teacher_of_sounds_is_refused_for_images(tmp_path: Path) -> None:
+    save_listener(tmp_path / "teacher")
+    with pytest.raises(UserError, match="teacher is a model of sounds, and the data are images: choose a teacher of"):
+        make(Teacher(tmp_path / "teacher"))

@@ -60,6 +60,21 @@ def distillation(
     return F.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
 
 
+def multi_label_distillation(
+    logits: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], temperature: float = 1.0
+) -> Float[Tensor, ""]:
+    """`distillation` where each class is a choice of its own: the mean over batch and classes of the divergence between
+    the two probabilities that the student and the teacher give to it.
+    """
+    if not temperature > 0:
+        raise UserError(f"temperature is {temperature}, but must be above 0")
+    student, target = logits.float() / temperature, teacher.float() / temperature
+    share = target.sigmoid()
+    apart = share * (F.logsigmoid(target) - F.logsigmoid(student))
+    apart = apart + (1 - share) * (F.logsigmoid(-target) - F.logsigmoid(-student))
+    return apart.mean() * temperature**2
+
+
 def _float32(target: Tensor) -> Tensor:
     return target.float() if target.is_floating_point() else target.long()
 

@@ -21,7 +21,7 @@ from triptych.objectives.validation import check_loaders, checked_names
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-_MANY = {"image": "images", "audio": "sounds"}
+MANY = {"image": "images", "audio": "sounds"}
 
 
 class ClassificationObjective(Objective):
@@ -95,15 +95,23 @@ class ClassificationObjective(Objective):
         """
         if (self.mix is None and self.mask is None) or not len(batch["label"]):
             return batch
-        raw, labels, step = self.raw(batch), batch["label"], self.trainer.global_step
-        if self.mix is not None and self.mix.of_raw:
-            raw, labels = self.mix(raw, labels, self.num_classes, step)
+        return self.finish(*self.mixed(batch))
+
+    def mixed(self, batch: Batch) -> tuple[Any, Tensor]:
+        """What the loader brought and its labels, after a mix that is made of it."""
+        raw, labels = self.raw(batch), batch["label"]
+        if self.mix is None or not self.mix.of_raw:
+            return raw, labels
+        return self.mix(raw, labels, self.num_classes, self.trainer.global_step)
+
+    def finish(self, raw: Any, labels: Tensor) -> Batch:
+        """The model's input of what `mixed` gave, mixed by any other mix, and masked."""
         made = self.normalise(raw)
         if self.mix is not None and not self.mix.of_raw:
             if isinstance(made, Uneven):
                 raise UserError("objective.mix mixes images of one size, and these have their own: take mix=null")
-            made, labels = self.mix(made, labels, self.num_classes, step)
-        return {"prepared": made if self.mask is None else self.mask(made, step), "label": labels}
+            made, labels = self.mix(made, labels, self.num_classes, self.trainer.global_step)
+        return {"prepared": made if self.mask is None else self.mask(made, self.trainer.global_step), "label": labels}
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss of the samples of a micro-batch."""
@@ -148,7 +156,7 @@ def _fitting(name: str, part: Any, front_end: FrontEnd) -> Any:
     changes = getattr(part, "modality", front_end.modality)  # one of the user's own need not say
     if changes != front_end.modality:
         raise UserError(
-            f"objective.{name} is {type(part).__name__}, which is for {_MANY.get(changes, changes)}, and the data are "
-            f"{_MANY.get(front_end.modality, front_end.modality)}: choose another one, or objective.{name}=null"
+            f"objective.{name} is {type(part).__name__}, which is for {MANY.get(changes, changes)}, and the data are "
+            f"{MANY.get(front_end.modality, front_end.modality)}: choose another one, or objective.{name}=null"
         )
     return part

@@ -1,5 +1,6 @@
 """A model that another one learns from."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +11,9 @@ from torch.nn import functional as F
 
 from triptych.checkpoints.load import load
 from triptych.errors import UserError
+from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
-from triptych.losses import distillation
+from triptych.features.waveforms import Waveforms
 
 
 class Teacher:
@@ -33,7 +35,12 @@ class Teacher:
             raise UserError(f"objective.teacher.temperature is {temperature}, but must be above 0")
         self.path, self.weight, self.temperature = path, weight, temperature
         self.model = cast(Any, load(path)).requires_grad_(False).eval()
-        self.preprocess: Preprocess = self.model.preprocess
+        self.preprocess: Preprocess | AudioPreprocess = self.model.preprocess
+
+    @property
+    def modality(self) -> str:
+        """What it looks at or listens to: "image" or "audio"."""
+        return "audio" if isinstance(self.preprocess, AudioPreprocess) else "image"
 
     def check(self, num_classes: int, classes: list[str] | None) -> None:
         """Raises UserError unless it tells the same classes apart, as far as it knows their names."""
@@ -53,7 +60,7 @@ class Teacher:
     @torch.no_grad()
     def ask(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Its logits on images of any size with pixels in 0..1, brought to its own size, channels and normalisation."""
-        model, wanted = self.model.to(images.device), self.preprocess
+        model, wanted = self.model.to(images.device), cast(Preprocess, self.preprocess)
         if tuple(images.shape[-2:]) != tuple(wanted.image_size):
             images = F.interpolate(images, list(wanted.image_size), mode="bicubic", antialias=True)
         if images.shape[1] != len(wanted.mean):
@@ -61,8 +68,18 @@ class Teacher:
         mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (wanted.mean, wanted.std))
         return model(((images - mean) / std).to(next(model.parameters()).dtype))
 
+    @torch.no_grad()
+    def hear(self, waveforms: Waveforms) -> Float[Tensor, "batch classes"]:
+        """Its logits on clips, brought to its own sample rate, length and spectrograms."""
+        model, wanted = self.model.to(waveforms.device), cast(AudioPreprocess, self.preprocess)
+        return model(wanted(list(waveforms), waveforms.sample_rate).type_as(next(model.parameters()).dtype))
+
     def loss(
-        self, own: Float[Tensor, ""], logits: Float[Tensor, "batch classes"], said: Float[Tensor, "batch classes"]
+        self,
+        own: Float[Tensor, ""],
+        logits: Float[Tensor, "batch classes"],
+        said: Float[Tensor, "batch classes"],
+        distance: Callable[[Tensor, Tensor, float], Tensor],
     ) -> Float[Tensor, ""]:
         """`1 - weight` of the student's `own` loss, `weight` of its distance to what the teacher `said`."""
-        return (1 - self.weight) * own + self.weight * distillation(logits, said, self.temperature)
+        return (1 - self.weight) * own + self.weight * distance(logits, said, self.temperature)

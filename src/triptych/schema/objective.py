@@ -81,7 +81,9 @@ class Distillation(Part):
     _partial_: bool = True
     teacher: Teacher = field(default_factory=Teacher)
     loss: Part = field(default_factory=Part)
-    mix: Part | None = option("mixup and cutmix; null for none", default=None)
+    mix: Part | None = option("mixup and cutmix, or of clips; null for none", default=None)
+    mask: Part | None = option("what of spectrograms the student does not see; null for none", default=None)
+    multi_label: bool = option("samples have several labels", default=False)
     clip: float | None = option(
         "largest global norm of the gradients; null for no clipping", default=None, range=Range(above=0)
     )
