@@ -40,9 +40,13 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked gpu skip where there is no CUDA device."""
+    """Files with slow tests come first, lest one process run them while the others are done; tests marked gpu skip
+    where there is no CUDA device.
+    """
     import torch
 
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if torch.cuda.is_available():
         return
     for item in items:
