@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from triptych.data import codec
+from triptych.data.codec import CodedSound
 from triptych.data.source import BadSample
-from triptych.data.whole_sound import check_whole
+from triptych.data.whole_sound import check_whole, other_format
 from triptych.errors import UserError
 from triptych.features.resample import resample
 
-EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "caf", "w64")
-"""File name endings of the formats that libsndfile reads, lower case."""
+EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", *codec.EXTENSIONS)
+"""File name endings of the formats that are read, lower case."""
 
 MAX_SAMPLES = 1 << 28
 """Longest sound: 4.6 hours at 16 kHz, 1 GiB. Silence is coded in next to nothing, so that a small file can fill any
@@ -30,7 +32,8 @@ STEREO = ("mean", "left", "right", "refuse")
 
 
 class Sounds:
-    """Sounds, decoded to float32 `(1, samples)`, -1 to 1, by libsndfile (WAV, FLAC, Ogg with Vorbis or Opus, MP3, ...).
+    """Sounds, decoded to float32 `(1, samples)`, -1 to 1, by libsndfile (WAV, FLAC, Ogg with Vorbis or Opus, MP3, ...)
+    or, where it is installed, torchcodec (M4A, WebM, ...).
 
     Args:
         sample_rate: that all are brought to, Hz.
@@ -72,16 +75,15 @@ class Sounds:
         Raises:
             BadSample: see `decode`; no such part.
         """
-        if isinstance(file, bytes):
-            content = _Content(file)
-            check_whole(content)
-            return self._finished(*self._read(content, start, end))
         try:
-            with file.open("rb") as opened:
+            with _Content(file) if isinstance(file, bytes) else file.open("rb") as opened:
+                other = other_format(opened)
                 check_whole(opened)
         except OSError as error:
             raise BadSample(f"cannot be opened: {error.strerror or error}") from error
-        return self._finished(*self._read(file, start, end))
+        if other is not None:
+            return self._finished(*self._read_coded(CodedSound(file, other), start, end))
+        return self._finished(*self._read(_Content(file) if isinstance(file, bytes) else file, start, end))
 
     def _read(self, file: "_Content | Path", start: float, end: float | None) -> tuple[np.ndarray, int]:
         """Samples `(samples,)` of the part, mono, and their rate."""
@@ -90,13 +92,7 @@ class Sounds:
                 rate, frames = sound.samplerate, sound.frames
                 first = round(start * rate)
                 last = frames if end is None else round(end * rate)
-                if (first and first >= frames) or (
-                    end is not None and (last <= first or last >= frames + self.least_seconds * rate)
-                ):
-                    raise BadSample(
-                        f"has no part from {start:g} to {'its end' if end is None else format(end, 'g')} s: it is "
-                        f"{frames / rate:g} s long"
-                    )
+                self._check_part(start, end, frames / rate)
                 wanted = min(last, frames) - first
                 self._check_length(wanted, rate)
                 self._check_channels(sound.channels)
@@ -115,6 +111,25 @@ class Sounds:
         if not blocks:
             raise BadSample("it has no samples")
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), rate
+
+    def _read_coded(self, sound: CodedSound, start: float, end: float | None) -> tuple[np.ndarray, int]:
+        """As `_read`."""
+        if sound.seconds is not None:
+            self._check_part(start, end, sound.seconds)
+            self._check_length(round((sound.seconds if end is None else end - start) * sound.rate), sound.rate)
+        self._check_channels(sound.channels)
+        samples = sound.read(start, end)
+        if not len(samples):
+            raise BadSample("it has no samples")
+        self._check_length(len(samples), sound.rate)
+        return self._mono(samples), sound.rate
+
+    def _check_part(self, start: float, end: float | None, seconds: float) -> None:
+        if (start and start >= seconds) or (end is not None and (end <= start or end >= seconds + self.least_seconds)):
+            raise BadSample(
+                f"has no part from {start:g} to {'its end' if end is None else format(end, 'g')} s: it is "
+                f"{seconds:g} s long"
+            )
 
     def _check_length(self, samples: int, rate: int) -> None:
         if samples * max(1.0, self.sample_rate / rate) > MAX_SAMPLES:

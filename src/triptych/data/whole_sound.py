@@ -25,21 +25,25 @@ OTHER_FORMATS = (
 """Sounds that libsndfile does not read, by the place and the bytes that tell them."""
 
 
+def other_format(file: BytesIO | BufferedReader) -> str | None:
+    """Name of the file's format, where libsndfile does not read it; `file` is at its start afterwards."""
+    start = file.read(32)
+    file.seek(0)
+    return next((name for place, magic, name in OTHER_FORMATS if start[place : place + len(magic)] == magic), None)
+
+
 def check_whole(file: BytesIO | BufferedReader) -> None:
     """Compares what a WAV, AIFF, AU or Ogg file says of its length with what there is; `file` is at its start again
     afterwards. Other formats are told by their decoders.
 
     Raises:
-        BadSample: it is empty, cut short, or of a known format that is not read here.
+        BadSample: it is empty, or cut short.
     """
     total = file.seek(0, os.SEEK_END)
     file.seek(0)
     if not total:
         raise BadSample("the file is empty (0 bytes)")
     start = file.read(32)
-    for place, magic, name in OTHER_FORMATS:
-        if start[place : place + len(magic)] == magic:
-            raise BadSample(f"it is {name}, which is not read: convert it to FLAC or WAV")
     missing = 0
     if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
         missing = _missing_of_chunks(file, total, "<", b"data")
