@@ -12,6 +12,7 @@ from torch import nn
 import triptych
 from triptych.build import build
 from triptych.command import groups, messages
+from triptych.command.start import start
 from triptych.data.audio import AudioData
 from triptych.data.labelled import LabelledData
 from triptych.models.contrastive import Contrastive
@@ -25,7 +26,11 @@ ALL = [f"{group}={choice}" for group in groups.groups() for choice in groups.cho
 CONTRASTIVE = [
     choice for choice in ALL if choice.startswith(("model=clip_", "model=siglip_", "model=clap_", "model/tokenizer="))
 ]
-CHOICES = [choice for choice in ALL if choice.split("=")[0] in groups.of_task("train") and choice not in CONTRASTIVE]
+FINETUNE = [f"experiment={name}" for name in groups.choices("experiment") if name not in groups.experiments("train")]
+CHOICES = [
+    choice for choice in ALL
+    if choice.split("=")[0] in groups.of_task("train") and choice not in [*CONTRASTIVE, *FINETUNE]
+]  # fmt: skip
 STRATEGIES = [f"strategy={choice}" for choice in groups.choices("strategy")]
 SMALL = triptych.create("vit_tiny_patch16_224", overrides={"tower.dim": 12, "tower.depth": 1, "tower.image_size": 32})
 PLACES = {
@@ -134,8 +139,20 @@ def test_strategy_composes_and_builds(choice: str) -> None:
     assert isinstance(build(OmegaConf.to_container(config.strategy, resolve=True)), Full)
 
 
+@pytest.mark.parametrize("choice", FINETUNE)
+def test_experiment_of_a_fine_tuning_composes(choice: str, capsys: pytest.CaptureFixture[str]) -> None:
+    register()
+    config = messages.compose_plain("finetune", [choice, "weights=x", "data.root=x"])
+    check(config)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(build(plain["data"]), LabelledData)
+    assert start("train", [choice]) == 2
+    assert f"{choice} is for `triptych finetune`" in capsys.readouterr().err
+
+
 def test_every_choice_is_of_a_task() -> None:
-    assert set(ALL) == {*CHOICES, *CONTRASTIVE, *STRATEGIES}
+    assert set(ALL) == {*CHOICES, *CONTRASTIVE, *STRATEGIES, *FINETUNE}
+    assert FINETUNE
 
 
 def test_every_yaml_belongs_to_a_choice() -> None:

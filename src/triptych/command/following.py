@@ -33,7 +33,7 @@ def followed(overrides: list[str], task_groups: list[str]) -> list[str]:
     if not kinds or "experiment" in chosen or "~experiment" in chosen:
         return overrides
     added = []
-    if "experiment" in task_groups:
+    if "experiment" in task_groups and "model" in task_groups:  # a fine-tuning has none unless it is chosen
         # Other data want none of the settings that the default experiment made for its own.
         added = ["~experiment"] if "data" in chosen else [f"experiment={_CLASSIFIER}"] if kinds == {False} else []
     if kinds == {True} and "data" in chosen and "model" in task_groups and "objective" in task_groups:

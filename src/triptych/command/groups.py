@@ -49,6 +49,21 @@ def of_task(task: str) -> list[str]:
     return [group for group in groups() if group.partition("/")[0] in listed]
 
 
+def experiments(task: str) -> list[str]:
+    """The experiments that a task can run: it chooses from every group that they choose from."""
+    listed = of_task(task)
+    if "experiment" not in listed:
+        return []
+    found = []
+    for name in choices("experiment"):
+        text = file_of("experiment", name).read_text(encoding="utf-8")
+        if all(
+            group.partition("/")[0] in listed for group in re.findall(r"^ *- override /([\w/]+)", text, re.MULTILINE)
+        ):
+            found.append(name)
+    return found
+
+
 def file_of(group: str, choice: str) -> Path:
     """The YAML file behind a choice."""
     return next(path for root in roots() if (path := root / group / f"{choice}.yaml").is_file())

@@ -21,10 +21,13 @@ _WIDTH = 100
 
 def overview() -> str:
     """Tasks, experiments and the other words of the command."""
-    experiments = [
-        (f"experiment={name}", groups.header(groups.file_of("experiment", name)))
-        for name in groups.choices("experiment")
-    ]
+    experiments = {
+        task: [
+            (f"experiment={name}", groups.header(groups.file_of("experiment", name)))
+            for name in groups.experiments(task)
+        ]
+        for task in ("train", "finetune")
+    }
     words = [
         ("help TASK [KEY]", "every setting of a task, or one: meaning, type, default, range"),
         ("ls [GROUP]", "what can be chosen: models, experiments, data, optimizers, ..."),
@@ -39,7 +42,10 @@ def overview() -> str:
             *_table((name, _summary(file)) for name, file in groups.tasks().items()),
             "",
             "Experiments (triptych train experiment=NAME):",
-            *_table(experiments),
+            *_table(experiments["train"]),
+            "",
+            "Experiments (triptych finetune experiment=NAME):",
+            *_table(experiments["finetune"]),
             "",
             "Also:",
             *_table(words),

@@ -29,6 +29,8 @@ def explain(error: Exception, task: str, overrides: list[str]) -> str:
         return _unknown_choice(str(error.missing_cfg_file))
     if found := re.search(r"Could not override '([^']+)'\.", text):
         key = found[1]
+        if foreign := _foreign_experiment(task, overrides):
+            return foreign
         if isinstance(cause, OmegaConfBaseException) and "not in" not in str(cause):
             return _wrong_value(cause, task)
         if "No match in the defaults list" in text and (group := key.split("@")[0]) in groups.of_task(task):
@@ -57,6 +59,15 @@ def _key_of_nothing(task: str, overrides: list[str]) -> str:
             options = groups.choices(place.replace(".", "/"))
             return f"{override} changes {place}, which is null: choose one first, {place}={' or '.join(options)}"
     return f"one of {', '.join(overrides)} changes a part that is null: choose the part first"
+
+
+def _foreign_experiment(task: str, overrides: list[str]) -> str | None:
+    """What to say of an experiment that is another task's."""
+    chosen = next((item.partition("=")[2] for item in overrides if item.startswith("experiment=")), None)
+    if chosen is None or chosen not in groups.choices("experiment") or chosen in groups.experiments(task):
+        return None
+    others = [f"`triptych {other}`" for other in groups.tasks() if chosen in groups.experiments(other)]
+    return f"experiment={chosen} is for {' and '.join(others)}: it chooses what `triptych {task}` has not"
 
 
 def _no_place(group: str, overrides: list[str]) -> str:
