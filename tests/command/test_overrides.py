@@ -109,10 +109,12 @@ def test_a_choice_of_ones_own_is_of_a_kind(tmp_path: Path, monkeypatch: pytest.M
         file.write_text(f"# Some data\ndefaults:\n  - {begins}\n  - _self_\n")
     monkeypatch.chdir(tmp_path)
     groups.choices.cache_clear()
+    contrasts.cache_clear()
     try:
         assert [contrasts("data", name) for name in ("mine", "ours", "plain")] == [True, True, False]
     finally:
         groups.choices.cache_clear()
+        contrasts.cache_clear()
 
 
 def test_a_choice_that_a_file_has_no_place_for(
