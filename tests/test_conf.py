@@ -59,6 +59,7 @@ NEEDS = (
     | {f"data/augment={name}": AST for name in ("speech", "waveform")}
     | {f"model={name}": AST[1:] for name in groups.choices("model") if name.startswith("ast_")}
     | {f"objective/{choice}": AST for choice in ("mask=spec_augment", "mix=clips")}
+    | {"model/tower/patch=convolutional": [*AST, "model.tower.patch.patch_size=[64,4]"]}
     | {"model/tower/patchout=patchout": AST, "model/tower/pool=prefix_mean": ["model.tower.registers=1"]}
     | {"data=audio_pattern": ["model=ast_nano", "data.train.pattern='(?P<label>a)'"]}
     | {"experiment=speech": ["data.train.pattern='(?P<label>a)'"]}

@@ -20,7 +20,7 @@ HEADERS = {"MPEG-4": bytes(4) + b"ftypM4A " + bytes(90), "Matroska or WebM": b"\
 def encode() -> object:
     """Tone of 1 s and 440 Hz in the left, 880 Hz in the right channel, in a format of FFmpeg."""
     try:
-        from torchcodec.encoders import AudioEncoder
+        from torchcodec.encoders import AudioEncoder  # pyright: ignore[reportPrivateImportUsage]
     except (ImportError, OSError, RuntimeError) as error:
         pytest.skip(f"torchcodec cannot be loaded: {str(error).splitlines()[0]}")
 

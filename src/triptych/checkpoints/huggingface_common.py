@@ -108,6 +108,8 @@ def plain_parts(tower: PatchTower, block: Block, overlap: bool = False) -> tuple
         no_form(type(position).__name__)
     if (tower.patch.stride != tower.patch.patch_size and not overlap) or tower.patch.projection.bias is None:
         no_form("patches that overlap, or have no bias")
+    if not tower.patch.linear:
+        no_form(type(tower.patch).__name__)
     norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm)]
     if (
         any(not isinstance(norm, nn.LayerNorm) or norm.bias is None for norm in norms)

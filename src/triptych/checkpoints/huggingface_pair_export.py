@@ -66,8 +66,8 @@ def _check_clip(model: Contrastive, image: VisionTower, parts: Parts) -> None:
     pool = image.pool
     if not isinstance(pool, ClassTokenPool) or not pool.norm_after or isinstance(image.input_norm, nn.Identity):
         lacks(LIBRARY, "causal text tower beside images without a class token, an input norm and a norm after the pool")
-    if image.patch.projection.bias is not None or image.position.prefix_table() is None:
-        lacks(LIBRARY, "patches with a bias, or a class token without a place, in CLIP")
+    if not image.patch.linear or image.patch.projection.bias is not None or image.position.prefix_table() is None:
+        lacks(LIBRARY, "patches with convolutions or a bias, or a class token without a place, in CLIP")
     for projection in model.projections.values():
         if not isinstance(projection, nn.Linear) or projection.bias is not None:
             lacks(LIBRARY, "projection other than linear without bias, in CLIP")

@@ -140,6 +140,11 @@ def _norm(source: VisionTower, target: AudioTower, kept: list[str]) -> dict[str,
 
 
 def _patches(source: VisionTower, target: AudioTower, taken: list[str]) -> dict[str, Tensor]:
+    for tower, name in ((source, "image"), (target, "audio")):
+        if not tower.patch.linear:
+            raise UserError(
+                f"The {name} tower's patches go through convolutions, which have no like in the other tower."
+            )
     old, new = source.patch.patch_size, target.patch.patch_size
     weight = source.patch.projection.weight.unflatten(1, (source.channels, -1)).sum(1)
     how = "" if old == new else f", resampled from {old[0]} x {old[1]} to {new[0]} x {new[1]}"

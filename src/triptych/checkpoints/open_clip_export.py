@@ -59,8 +59,8 @@ def _native(model: Contrastive, image: VisionTower, parts: Parts) -> tuple[dict[
     if not isinstance(pool, ClassTokenPool | MeanPool) or not pool.class_token or image.registers is not None:
         lacks(LIBRARY, f"{type(pool).__name__} without a class token, or with registers, behind an input norm")
     square = patch.patch_size[0] == patch.patch_size[1] and patch.stride == patch.patch_size
-    if patch.projection.bias is not None or not square or image.position.prefix_table() is None:
-        lacks(LIBRARY, "patches with a bias, not square or overlapping, or a class token without a place")
+    if not patch.linear or patch.projection.bias is not None or not square or image.position.prefix_table() is None:
+        lacks(LIBRARY, "patches with convolutions, a bias, not square or overlapping, or a class token without a place")
     projection = model.projections["image"]
     if not isinstance(projection, nn.Linear) or projection.bias is not None:
         lacks(LIBRARY, "projection of images other than linear without bias")

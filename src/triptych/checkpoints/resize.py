@@ -42,6 +42,8 @@ def resized(
         raise UserError(
             f"This model's patches overlap (stride {tower.patch.stride}); their size {tower.patch.patch_size} is fixed."
         )
+    if patches != tower.patch.patch_size and not tower.patch.linear:
+        raise UserError(f"This model's patches go through convolutions; their size {tower.patch.patch_size} is fixed.")
     plain = config["model"]["tower"]
     plain["image_size"], plain["patch"]["patch_size"] = list(images), list(patches)
     position = tower.position

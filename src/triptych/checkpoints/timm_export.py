@@ -67,6 +67,8 @@ def tower_and_block(model: Classifier) -> tuple[VisionTower, Block]:
     assert isinstance(block, Block)
     if tower.patch.stride != tower.patch.patch_size or tower.patch.projection.bias is None:
         no_form("patches that overlap, or have no bias")
+    if not tower.patch.linear:
+        no_form(type(tower.patch).__name__)
     if not isinstance(tower.input_norm, nn.Identity):
         no_form("norm before the first block")
     if not isinstance(model.head, nn.Linear | nn.Identity) and not isinstance(tower.pool, DistilledPool):

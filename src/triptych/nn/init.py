@@ -64,6 +64,8 @@ def initialise(module: nn.Module, linear: LinearInit = glorot) -> None:
                     parameter.zero_()
                     continue
                 linear(part)
+            elif isinstance(part, nn.Conv2d):
+                _normal(parameter, (2 / parameter[0].numel()) ** 0.5)  # He et al., 2015
             elif is_norm(part):
                 parameter.fill_(0.0 if name == "bias" else 1.0)
             elif isinstance(part, LayerScale):

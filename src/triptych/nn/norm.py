@@ -20,4 +20,4 @@ class RMSNorm(nn.RMSNorm):
 
 def is_norm(module: torch.nn.Module) -> bool:
     """True for the modules whose weight is a gain that starts at one."""
-    return isinstance(module, (nn.LayerNorm, nn.RMSNorm))
+    return isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm))

@@ -26,6 +26,9 @@ class PatchEmbedding(nn.Module):
     flattened. ``stride`` below ``patch_size`` lets patches overlap. Sizes in pixels, one number or (height, width).
     """
 
+    linear = True
+    """Whether ``projection`` is all that there is between a patch and its token."""
+
     def __init__(
         self, dim: int, patch_size: Size = 16, channels: int = 3, stride: Size | None = None, bias: bool = True
     ) -> None:

@@ -113,6 +113,16 @@ class Patch(Part):
 
 
 @dataclass
+class ConvolutionalPatch(Patch):
+    """Patches to tokens through a few convolutions within each."""
+
+    _target_: str = "triptych.nn.convolutional_patch.ConvolutionalPatchEmbedding"
+    widths: list[int] = option("channels of each layer, divisible by 8", default=[16, 32, 32])
+    kernels: list[Any] = option("side of each layer's kernel, or its height and width; odd", default=[[5, 3]] * 3)
+    strides: list[Any] = option("stride of each layer, or its height and width", default=[[2, 1], [2, 2], [2, 1]])
+
+
+@dataclass
 class Glorot(Part):
     """Linear maps start normal, of variance 2 / (inputs + outputs)."""
 
@@ -205,7 +215,7 @@ PLACES: dict[str, tuple[type[Any], ...]] = {
     "model": (Classifier,),
     "model.tower": (VisionTower, TimmTower),
     "model.head": (DistilledHead,),
-    "model.tower.patch": (Patch,),
+    "model.tower.patch": (Patch, ConvolutionalPatch),
     "model.tower.mixer": (Softmax,),
     "model.tower.mixer.qk_norm": (LayerNorm, RmsNorm),
     "model.tower.feedforward": (Gelu, QuickGelu, SwiGlu, GeGlu),
