@@ -2,10 +2,13 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -80,6 +83,39 @@ def test_evaluate_agrees_with_the_run(world: World) -> None:
         assert (folder / "plots" / f"val_{name}.png").stat().st_size > 1000
     assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + 16
     assert "· really_high.wav</figcaption><audio controls" in (folder / "report.html").read_text()
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """A graph is traced with sizes that are no numbers, which checks of shapes at run time would pin down."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("form", ["triptych", "onnx"])
+def test_a_card_speaks_of_sounds_and_its_piece_of_python_runs(form: str, world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert start("export", [f"checkpoint={world.run}", f"format={form}", f"out={out}"]) == 0
+    card = (out / "README.md").read_text()
+    assert "image" not in card.partition("## Training")[0].lower().replace("image_net", "")
+    for said in (
+        "pipeline_tag: audio-classification", "An audio spectrogram transformer that tells 3 classes of sounds apart: ",
+        "| spectrogram | 32 mel bins, any number of frames |", "| patches | 32 x 4 mel bins and frames |",
+        f"| frames sample rate | {RATE} |", "| val | 16 | accuracy | 0.9375 |", "| training sounds | 36 |",
+    ):  # fmt: skip
+        assert said in card, said
+    code = card.split("```python\n")[1].split("```")[0].replace("FOLDER", str(out))
+    waveform = torch.from_numpy(tone(PITCHES["high"]))
+    made = triptych.load(world.run).preprocess(waveform, RATE)  # pyright: ignore
+    found: dict[str, Any] = {"waveform": waveform, "sample_rate": RATE, "spectrograms": made.padded()[0].numpy()}
+    exec(
+        code.replace('"model.onnx"', repr(str(out / "model.onnx"))).replace("config.json", str(out / "config.json")),
+        found,
+    )
+    logits = torch.as_tensor(found["logits"]).detach()
+    assert found["classes"][int(logits[0].argmax())] == "high"
 
 
 def predicted(capsys: pytest.CaptureFixture[str], world: World, *words: str) -> list[dict[str, str]]:

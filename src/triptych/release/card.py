@@ -12,7 +12,9 @@ from triptych.models.classifier import Classifier
 from triptych.models.contrastive import Contrastive
 from triptych.nn.block import Block
 from triptych.release.facts import Facts
-from triptych.release.use import use_of
+from triptych.release.use import hears, use_of
+from triptych.towers.audio import AudioTower
+from triptych.towers.patches import PatchTower
 from triptych.towers.vision import VisionTower
 
 _MOST_CLASSES = 100
@@ -28,10 +30,11 @@ def build_card(facts: Facts, format: str, extra: str = "") -> str:
         extra: a sentence about these files, such as the outcome of a check.
     """
     model = facts.model
-    task = "image-classification" if isinstance(model, Classifier) else "zero-shot-image-classification"
-    kind = "clip, " if isinstance(model, Contrastive) else ""
-    if isinstance(model, Classifier) and isinstance(model.tower, VisionTower):
-        kind = "vision-transformer, "
+    medium = "audio" if hears(model) else "image"
+    task = f"{medium}-classification" if isinstance(model, Classifier) else f"zero-shot-{medium}-classification"
+    kind = ("clap, " if hears(model) else "clip, ") if isinstance(model, Contrastive) else ""
+    if isinstance(model, Classifier) and isinstance(model.tower, PatchTower):
+        kind = "audio-spectrogram-transformer, " if hears(model) else "vision-transformer, "
     header = ["---", f"library_name: {_LIBRARIES.get(format, format)}", f"pipeline_tag: {task}",
               f"tags: [{task}, {kind}triptych]", "---"]  # fmt: skip
     sections = [
@@ -63,19 +66,27 @@ def _about(facts: Facts) -> str:
     model, tower = facts.model, facts.model.tower
     parts = {
         "parameters": words.size(sum(parameter.numel() for parameter in model.parameters())),
-        "image size": "{} x {} pixels, {} channels".format(*tower.image_size, tower.channels),
-        **(_parts(tower) if isinstance(tower, VisionTower) else {"architecture": f"{tower.name} of timm"}),
+        **_size(tower),
+        **(_parts(tower) if isinstance(tower, PatchTower) else {"architecture": f"{tower.name} of timm"}),
     }
+    many = "sounds" if hears(model) else "images"
     flops = facts.summary.get("forward_flops_per_sample")
     if flops:
-        parts["FLOPs of one image, forward"] = words.size(flops)
+        parts[f"FLOPs of one {many[:-1]}, forward"] = words.size(flops)
     parts |= _weights(facts)
-    kind = "vision transformer" if isinstance(tower, VisionTower) else "model"
+    kinds = {VisionTower: "vision transformer", AudioTower: "audio spectrogram transformer"}
+    kind = kinds.get(type(tower), "model")
     named = f": {', '.join(map(_plain, facts.classes))}" if 0 < len(facts.classes) <= 20 else ""
     return (
-        f"A {kind} that tells {model.num_classes} classes of images apart{named}.\n\n"
+        f"{'An' if kind[0] == 'a' else 'A'} {kind} that tells {model.num_classes} classes of {many} apart{named}.\n\n"
         f"{_table(['', ''], [[name, text] for name, text in parts.items()])}"
     )
+
+
+def _size(tower: Any) -> dict[str, str]:
+    if isinstance(tower, AudioTower):
+        return {"spectrogram": f"{tower.mel_bins} mel bins, any number of frames"}
+    return {"image size": "{} x {} pixels, {} channels".format(*tower.image_size, tower.channels)}
 
 
 def _about_towers(facts: Facts, model: Contrastive) -> str:
@@ -102,10 +113,11 @@ def _weights(facts: Facts) -> dict[str, str]:
     return {"weights": f"of step {facts.step:,}{', moving average' if facts.averaged else ''}"}
 
 
-def _parts(tower: VisionTower) -> dict[str, str]:
+def _parts(tower: PatchTower) -> dict[str, str]:
     blocks = [block for block in tower.stack.blocks if isinstance(block, Block)]
+    unit = "mel bins and frames" if isinstance(tower, AudioTower) else "pixels"
     return {
-        "patches": "{} x {} pixels".format(*tower.patch.patch_size),
+        "patches": "{} x {} {}".format(*tower.patch.patch_size, unit),
         "width, depth": f"{tower.dim}, {len(blocks)} blocks",
         "mixer": f"{type(blocks[0].mixer).__name__}, {getattr(blocks[0].mixer, 'heads', '?')} heads",
         "feed-forward": type(blocks[0].feedforward).__name__,
@@ -116,10 +128,24 @@ def _parts(tower: VisionTower) -> dict[str, str]:
 
 def _input(facts: Facts) -> str:
     assert facts.model.preprocess is not None
-    settings = facts.model.preprocess.to_dict()
-    return "What the model wants of its images:\n\n" + _table(
+    settings: dict[str, Any] = facts.model.preprocess.to_dict()
+    if hears(facts.model):
+        settings = {**_flat(settings["front_end"]), "max_seconds": settings["max_seconds"]}
+    return f"What the model wants of its {_many(facts)}:\n\n" + _table(
         ["setting", "value"], [[name.replace("_", " "), _value(value)] for name, value in settings.items()]
     )
+
+
+def _flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Settings within settings by the names of both."""
+    found = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{before}{name} ") if isinstance(value, dict) else {f"{before}{name}": value}
+    return found
+
+
+def _many(facts: Facts) -> str:
+    return "sounds" if hears(facts.model) else "images"
 
 
 def _results(facts: Facts) -> list[str]:
@@ -137,22 +163,22 @@ def _results(facts: Facts) -> list[str]:
     if rows:
         sections.append(
             f"## Results\n\nWhat the run logged at step {facts.step:,}, the step of these weights:\n\n"
-            + _table(["set", "images", "metric", "value"], rows)
+            + _table(["set", _many(facts), "metric", "value"], rows)
         )
         if facts.config.get("ema") and not facts.averaged:
             sections.append("The run measured the moving average of its weights; these are the weights themselves.")
     if facts.class_rows:
         last = facts.summary.get("steps")
         where = "at this step" if last == facts.step else f"at the run's last step, {last:,}: not the weights here"
-        sections.append(_class_table(facts.class_rows, f"{first}, {where}"))
+        sections.append(_class_table(facts.class_rows, f"{first}, {where}", _many(facts)))
     return sections
 
 
-def _class_table(rows: list[ClassScore], of: str) -> str:
+def _class_table(rows: list[ClassScore], of: str, many: str) -> str:
     chosen = sorted(rows, key=lambda row: 1.0 if row.recall is None else row.recall)[:_MOST_CLASSES]
     some = f" (the {_MOST_CLASSES} of {len(rows)} that were found least)" if len(rows) > _MOST_CLASSES else ""
     table = [[_plain(row.name), f"{row.support:,}", _share(row.recall), _share(row.precision)] for row in chosen]
-    return f"### Classes\n\nOn {of}{some}:\n\n" + _table(["class", "images", "found", "right where said"], table)
+    return f"### Classes\n\nOn {of}{some}:\n\n" + _table(["class", many, "found", "right where said"], table)
 
 
 def _data(facts: Facts) -> list[str]:
@@ -165,8 +191,10 @@ def _data(facts: Facts) -> list[str]:
         rows.append(["folder", _plain(data["root"].rstrip("/").rpartition("/")[2])])
     counted = facts.summary.get("data")
     if counted:
-        rows.append(["training images", f"{counted['train_samples']:,}"])
-        rows += [[f"images of {_plain(name)}", f"{count:,}"] for name, count in counted["validation_samples"].items()]
+        rows.append([f"training {_many(facts)}", f"{counted['train_samples']:,}"])
+        rows += [
+            [f"{_many(facts)} of {_plain(name)}", f"{count:,}"] for name, count in counted["validation_samples"].items()
+        ]
         rows.append(["classes", f"{counted['classes']:,}"])
     rows += [["licence file", f"{_plain(name)}: {_plain(line)}"] for name, line in facts.licences]
     return ["## Data\n\n" + _table(["", ""], rows)]

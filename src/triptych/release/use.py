@@ -1,17 +1,19 @@
 """How exported weights are used, for their card: a piece of Python for each format."""
 
-from torch import nn
-
+from triptych.features.audio_preprocess import AudioPreprocess
+from triptych.models.classifier import Classifier
 from triptych.models.contrastive import Contrastive
 
 _CLASSIFIER = {
     "onnx": """
         import json
+        from pathlib import Path
+
         import onnxruntime
 
         session = onnxruntime.InferenceSession("model.onnx")
         (logits,) = session.run(["logits"], {"image": images})  # what images are: see "input" in config.json
-        classes = json.load(open("config.json", encoding="utf-8"))["classes"]
+        classes = json.loads(Path("config.json").read_text(encoding="utf-8"))["classes"]
         """,
     "timm": """
         import timm
@@ -61,10 +63,52 @@ _TOWERS = {
         """,
 }
 
+_HEARING_CLASSIFIER = {
+    "onnx": """
+        import json
+        from pathlib import Path
 
-def use_of(model: nn.Module, format: str) -> str:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession("model.onnx")
+        (logits,) = session.run(["logits"], {"mel": spectrograms})  # what they are: see "input" in config.json
+        classes = json.loads(Path("config.json").read_text(encoding="utf-8"))["classes"]
+        """,
+    "huggingface": """
+        import transformers
+
+        model = transformers.AutoModelForAudioClassification.from_pretrained("FOLDER")
+        extractor = transformers.AutoFeatureExtractor.from_pretrained("FOLDER")
+        logits = model(**extractor(waveform, sampling_rate=extractor.sampling_rate, return_tensors="pt")).logits
+        """,
+    "triptych": """
+        import triptych
+
+        model = triptych.load("FOLDER")
+        logits = model(model.preprocess(waveform, sample_rate))  # a tensor (samples,), and Hz
+        classes = model.config["classes"]
+        """,
+}
+_HEARING_TOWERS = {
+    "triptych": """
+        import triptych
+
+        model = triptych.load("FOLDER")
+        sound = model.embed("audio", model.preprocess(waveform, sample_rate))  # a tensor (samples,), and Hz
+        likeness = sound @ model.embed("text", *model.tokenizer(["a piano note", "a flute"])).T
+        """,
+}
+
+
+def hears(model: Classifier | Contrastive) -> bool:
+    """Whether a model is one of sounds."""
+    return isinstance(model.preprocess, AudioPreprocess)
+
+
+def use_of(model: Classifier | Contrastive, format: str) -> str:
     """The piece for a model in a format, in Markdown."""
-    text = (_TOWERS if isinstance(model, Contrastive) else _CLASSIFIER)[format]
+    pieces = (_HEARING_CLASSIFIER, _HEARING_TOWERS) if hears(model) else (_CLASSIFIER, _TOWERS)
+    text = pieces[isinstance(model, Contrastive)][format]
     lines = text.strip("\n").splitlines()
     indent = len(lines[0]) - len(lines[0].lstrip())
     return "```python\n" + "\n".join(line[indent:] for line in lines).strip() + "\n```"
