@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from triptych.features.audio_preprocess import AudioPreprocess
+from triptych.features.mel_presets import ast
 from triptych.features.spectrograms import Spectrograms
 from triptych.models.classifier import Classifier
+from triptych.nn.convolutional_patch import ConvolutionalPatchEmbedding
 from triptych.nn.coordinates import running_time
 from triptych.nn.drop import Patchout
 from triptych.nn.feedforward import GELUFeedForward
@@ -200,3 +203,23 @@ def test_parts_that_do_not_fit(change: dict[str, Any], told: str) -> None:
 def test_other_bins_than_the_towers_are_refused() -> None:
     with pytest.raises(ValueError, match="have 40 mel bins, but the tower takes 48"):
         make()(torch.randn(2, 100, 40))
+
+
+@pytest.mark.parametrize("patch", ["linear", "convolutional"])
+def test_an_embedding_is_the_same_whenever_it_is_asked_for(patch: str) -> None:
+    """From the sound on: what was drawn before does not matter, nor do patchout and dropped blocks, of training."""
+    chosen: dict[str, Any] = {} if patch == "linear" else {
+        "patch": partial(ConvolutionalPatchEmbedding, patch_size=[BINS, 8], channels=1, stride=[BINS, 4]),
+    }  # fmt: skip
+    tower = make(patchout=partial(Patchout, time=0.5, rate=0.5), stochastic_depth=0.5, **chosen).tower
+    preprocess = AudioPreprocess(ast(mel_bins=BINS), 2.0)
+    sounds = [0.1 * torch.randn(size) for size in (9000, 40_000, 16_000)]
+    found = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        torch.rand(seed)
+        with torch.no_grad():
+            found.append(tower(preprocess(sounds)).pooled)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert found[0].std() > 0.01
