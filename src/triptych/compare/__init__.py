@@ -1,0 +1,1 @@
+"""`triptych compare`: two runs beside each other. Imports no torch."""
