@@ -18,6 +18,7 @@ from torch import Tensor
 
 from triptych.checkpoints.tensors import check_tensor
 from triptych.errors import UserError
+from triptych.parallel.pieces import Part
 
 KIND = "$"
 # numpy kinds whose bytes are the whole value: not objects ("O"), not records ("V").
@@ -68,7 +69,7 @@ class Encoder:
     """Encodes one or several states into JSON trees (`encode`) over one set of named `tensors`."""
 
     def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, Any] = {}
         self._open: set[int] = set()
 
     def encode(self, value: Any, path: str) -> Any:
@@ -85,7 +86,7 @@ class Encoder:
             return {KIND: "complex", "parts": [self.encode(value.real, path), self.encode(value.imag, path)]}
         if type(value) in (bytes, bytearray):
             return {KIND: type(value).__name__, "value": base64.b64encode(value).decode()}
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor | Part):
             return {KIND: "tensor", "name": self._store(value, path)}
         if type(value) is np.ndarray:
             return self._numpy(value, path)
@@ -133,8 +134,8 @@ class Encoder:
         name = self._store(tensor, path)
         return {KIND: "array", "dtype": value.dtype.str, "shape": list(value.shape), "name": name}
 
-    def _store(self, tensor: Tensor, path: str) -> str:
-        check_tensor(path, tensor)
+    def _store(self, tensor: Tensor | Part, path: str) -> str:
+        check_tensor(path, tensor.local if isinstance(tensor, Part) else tensor)
         # A readable name; two paths may read the same (keys with dots), so the later one is numbered.
         base = path.partition("[")[2].replace("][", ".").replace("'", "").removesuffix("]") or "value"
         name, number = base, 1

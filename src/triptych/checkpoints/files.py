@@ -69,9 +69,16 @@ def staging_path(final: Path) -> Path:
     return final.parent / f"{STAGING}{final.name}-{os.getpid()}-{time.monotonic_ns()}"
 
 
+def shared_staging(final: Path) -> Path:
+    """The temporary name of `final` that all processes of a run know; who holds the `RunLock` clears it beforehand."""
+    return final.parent / f"{STAGING}{final.name}-shared"
+
+
 @contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
+def new_folder(final: Path, staging: Path | None = None) -> Iterator[Path]:
     """A folder to fill that becomes `final` all at once when the block ends well, and vanishes when it fails.
+
+    `staging` is its temporary name beside `final`, which others may have made already; None for one that is free.
 
     Raises:
         UserError: `final` exists; nothing is ever overwritten.
@@ -79,10 +86,11 @@ def new_folder(final: Path) -> Iterator[Path]:
     make_folder(final.parent)
     if os.path.lexists(final):
         raise UserError(f"{final} exists already and is not overwritten; save under another name or remove it")
-    staging = staging_path(final)
+    shared = staging is not None
+    staging = staging or staging_path(final)
     current = staging
     try:
-        staging.mkdir()
+        staging.mkdir(exist_ok=shared)
         yield staging
         fsync_folder(staging)
         os.rename(staging, final)
@@ -92,6 +100,29 @@ def new_folder(final: Path) -> Iterator[Path]:
         # Also on Ctrl-C: what was not acknowledged leaves nothing behind.
         shutil.rmtree(current, ignore_errors=True)
         raise
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a small file so that a kill or a power cut leaves the old content or the new one, never a part.
+
+    The content goes to a temporary in the same folder, is synced, renamed over `path`, and the folder is synced.
+
+    Raises:
+        OSError: the folder is missing, read-only or full; `path` is then unchanged and no temporary is left.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    staging = staging_path(path)
+    try:
+        with open(staging, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, path)
+    except BaseException:
+        with suppress(OSError):
+            staging.unlink()
+        raise
+    fsync_folder(path.parent)
 
 
 def publish_link(link: Path, target: str) -> None:

@@ -6,13 +6,17 @@ training.safetensors  every other tensor: optimizer moments, RNG states, buffers
 state.json            the rest of Lightning's checkpoint, which points into training.safetensors
 config.json           the model's config, classes, preprocess
 manifest.json         format version, SHA-256 and size of each file
+
+Where several processes hold the model together, each writes its own shards of the tensors: see `shards`.
 """
 
 import errno
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +25,21 @@ from lightning import __version__ as lightning_version
 from torch import Tensor
 
 from triptych.checkpoints.encode import Encoder, decode
-from triptych.checkpoints.files import Written, free_bytes, megabytes, new_folder, write_file
+from triptych.checkpoints.files import (
+    Written,
+    free_bytes,
+    make_folder,
+    megabytes,
+    new_folder,
+    shared_staging,
+    write_file,
+)
 from triptych.checkpoints.manifest import (
     CONFIG,
     EMA,
     MANIFEST,
     MODEL,
+    SHARDS,
     STATE,
     TRAINING,
     DamagedError,
@@ -34,45 +47,123 @@ from triptych.checkpoints.manifest import (
     read_checked,
     read_manifest,
 )
+from triptych.checkpoints.shards import join, read_joined, write_own
 from triptych.checkpoints.tensors import byte_count, check_tensor, read_safetensors, safetensors_chunks
 from triptych.errors import UserError
+from triptych.parallel.pieces import Part
 
 PREFIX = "model."
 # Room for the headers, the manifest and the file system's own blocks beside the tensors' and the JSON's bytes.
 SPARE_BYTES = 1 << 20
 
 
-def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write Lightning's checkpoint dict as a new folder; durable, file and folder, when this returns.
+@dataclass(frozen=True)
+class Packed:
+    """What the files of a checkpoint will hold: tensors by name, or bytes, by the name of the file."""
 
-    `checkpoint["ema"]` (plain weight name -> tensor) and `checkpoint["triptych"]["config"]` (plain containers) go to
-    files of their own. Fails whole: on any error the temporary folder is gone and other checkpoints are untouched.
+    files: dict[str, dict[str, Any] | bytes]
+    facts: dict[str, Any]
+
+    @property
+    def tensors(self) -> dict[str, dict[str, Any]]:
+        """The files that hold tensors."""
+        return {name: part for name, part in self.files.items() if isinstance(part, dict)}
+
+    @property
+    def texts(self) -> dict[str, bytes]:
+        """The other files."""
+        return {name: part for name, part in self.files.items() if isinstance(part, bytes)}
+
+    @property
+    def size(self) -> int:
+        """Bytes of what this process holds of it."""
+        return sum(map(byte_count, self.tensors.values())) + sum(map(len, self.texts.values()))
+
+    def copied(self) -> "Packed":
+        """The same in memory of its own on the CPU, for training to go on while it is written."""
+        copies: dict[int, Any] = {}  # a tensor under several names is copied once
+        files: dict[str, Any] = {
+            name: {key: copies.setdefault(id(leaf), _copy(leaf)) if id(leaf) not in copies else copies[id(leaf)]
+                   for key, leaf in part.items()}
+            for name, part in self.tensors.items()
+        }  # fmt: skip
+        return Packed({**files, **self.texts}, self.facts)
+
+
+def pack(checkpoint: Mapping[str, Any]) -> Packed:
+    """Lightning's checkpoint dict as files; `checkpoint["ema"]` (plain weight name -> tensor) and
+    `checkpoint["triptych"]["config"]` (plain containers) get files of their own.
 
     Raises:
-        UserError: `folder` exists, something in `checkpoint` cannot be stored, or the disk is full or failing.
+        UserError: something in `checkpoint` cannot be stored.
     """
-    files = _split(checkpoint)
-    tensors = [part for part in files.values() if isinstance(part, dict)]
-    needed = sum(byte_count(part) for part in tensors) + sum(
-        len(part) for part in files.values() if isinstance(part, bytes)
-    )
-    free = free_bytes(folder.parent)
-    if needed + SPARE_BYTES > free:
-        raise UserError(_full_disk(folder, needed + SPARE_BYTES, free))
     facts = {
         "step": int(checkpoint.get("global_step", 0)),
         "epoch": int(checkpoint.get("epoch", 0)),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning_version},
     }
+    return Packed(_split(checkpoint), facts)
+
+
+def write_checkpoint(folder: Path, checkpoint: Mapping[str, Any]) -> None:
+    """`pack` and `write_packed` in one."""
+    write_packed(folder, pack(checkpoint))
+
+
+def write_packed(folder: Path, packed: Packed) -> None:
+    """Write a checkpoint as a new folder; durable, file and folder, when this returns.
+
+    Fails whole: on any error the temporary folder is gone and other checkpoints are untouched.
+
+    Raises:
+        UserError: `folder` exists, or the disk is full or failing.
+    """
+    with _told(folder, packed), new_folder(folder) as staging:
+        written: dict[str, Written] = {}
+        for name, part in packed.files.items():
+            chunks = safetensors_chunks(part) if isinstance(part, dict) else [part]
+            written[name] = write_file(staging / name, chunks)
+        write_file(staging / MANIFEST, [manifest_text(written, packed.facts).encode()])
+
+
+def write_together(folder: Path, packed: Packed, rank: int, world_size: int, patience: float) -> None:
+    """`write_packed` by several processes, each of which calls it with what it holds; durable when it returns in the
+    first. They must see the same folder.
+
+    Raises:
+        UserError: see `write_packed`; in the first process also where another failed, or took over `patience` seconds.
+    """
+    staging = shared_staging(folder)
+    with _told(folder, packed):
+        if rank > 0:
+            make_folder(folder.parent)
+            staging.mkdir(exist_ok=True)
+            write_own(staging, packed.tensors, rank)
+            return
+        with new_folder(folder, staging):
+            write_own(staging, packed.tensors, rank)
+            written = join(staging, world_size, patience)
+            for name, text in packed.texts.items():
+                written[name] = write_file(staging / name, [text])
+            write_file(staging / MANIFEST, [manifest_text(written, packed.facts).encode()])
+
+
+@contextmanager
+def _told(folder: Path, packed: Packed) -> Iterator[None]:
+    """Tells what the machine refused, in a user's words."""
+    needed, free = packed.size + SPARE_BYTES, free_bytes(folder.parent)
+    if needed > free:
+        raise UserError(_full_disk(folder, needed, free))
     try:
-        with new_folder(folder) as staging:
-            written: dict[str, Written] = {}
-            for name, part in files.items():
-                chunks = safetensors_chunks(part) if isinstance(part, dict) else [part]
-                written[name] = write_file(staging / name, chunks)
-            write_file(staging / MANIFEST, [manifest_text(written, facts).encode()])
+        yield
     except OSError as error:
-        raise save_failed(folder, error, needed + SPARE_BYTES) from error
+        raise save_failed(folder, error, needed) from error
+
+
+def _copy(leaf: Tensor | Part) -> Tensor | Part:
+    if isinstance(leaf, Part):
+        return Part(leaf.local.detach().to("cpu", copy=True), leaf.layout)
+    return leaf.detach().to("cpu", copy=True)
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
@@ -82,7 +173,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
         UserError: no checkpoint of ours, or damaged; the message names the file.
     """
     manifest = read_manifest(folder)
-    training = read_safetensors(folder / TRAINING, read_checked(folder, TRAINING, manifest))
+    training = read_weights(folder, TRAINING)
     tree = _json(folder / STATE, read_checked(folder, STATE, manifest))
     model = read_weights(folder, MODEL)
     try:
@@ -94,7 +185,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
             }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / STATE} does not fit the checkpoint's tensors: {error}") from error
-    if EMA in manifest.files:
+    if has_weights(folder, EMA):
         ema = read_weights(folder, EMA)
         checkpoint["ema"] = {name: ema[name] for name in checkpoint["ema"]}
     if tree["has_config"]:
@@ -103,8 +194,23 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(folder: Path, name: str) -> dict[str, Tensor]:
-    """The tensors of `model.safetensors` or `ema.safetensors`, verified."""
-    return read_safetensors(folder / name, read_checked(folder, name, read_manifest(folder)))
+    """The tensors of `model.safetensors` or `ema.safetensors`, verified; put together where several processes wrote
+    their own shards.
+    """
+    manifest = read_manifest(folder)
+    if SHARDS not in manifest.files:
+        return read_safetensors(folder / name, read_checked(folder, name, manifest))
+    joined = read_joined(folder, name, manifest)
+    if joined is None:
+        raise DamagedError(f"{folder / SHARDS} has no part of {name}")
+    return joined
+
+
+def has_weights(folder: Path, name: str) -> bool:
+    """Whether a checkpoint holds `ema.safetensors` or the like, whole or in shards."""
+    manifest = read_manifest(folder)
+    start = name.removesuffix(".safetensors") + "."
+    return name in manifest.files or (SHARDS in manifest.files and any(n.startswith(start) for n in manifest.files))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -116,14 +222,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _split(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Tensor] | bytes]:
+def _split(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any] | bytes]:
     """The files' contents: tensors by name, or bytes."""
     rest = dict(checkpoint)
-    model: dict[str, Tensor] = {}
+    model: dict[str, Any] = {}
     other_entries: dict[str, Any] = {}
     order: list[tuple[str, bool]] = []
     for key, value in rest.get("state_dict", {}).items():
-        in_model = key.startswith(PREFIX) and isinstance(value, Tensor)
+        in_model = key.startswith(PREFIX) and isinstance(value, Tensor | Part)
         order.append((key, in_model))
         if in_model:
             model[key.removeprefix(PREFIX)] = value
@@ -152,7 +258,7 @@ def _split(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Tensor] | bytes
     }
     for name, tensors in ((MODEL, model), (EMA, ema or {})):
         for key, tensor in tensors.items():
-            check_tensor(f"{key} of {name}", tensor)
+            check_tensor(f"{key} of {name}", tensor.local if isinstance(tensor, Part) else tensor)
     averaged = {} if ema is None else {EMA: dict(ema)}
     return {
         MODEL: model,

@@ -7,19 +7,31 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
+from triptych.checkpoints.background import Background
 from triptych.checkpoints.files import remove_folder
 from triptych.checkpoints.find import find_checkpoint, is_checkpoint
-from triptych.checkpoints.format import read_checkpoint, write_checkpoint
+from triptych.checkpoints.format import Packed, pack, read_checkpoint, write_packed, write_together
 from triptych.errors import UserError
 
 
 class FolderCheckpointIO(CheckpointIO):
     """Saves Lightning's checkpoint dict as a verified folder and reads it back equal; holds no pickle and runs no
     code.
+
+    Args:
+        rank: of this process among those that write together, each what it holds (`Part`s).
+        world_size: how many write together; where a process holds everything, it writes alone.
+        patience: seconds that the first one waits for the others.
+        background: whether a save is written while training goes on; see `Background`.
     """
 
+    def __init__(self, rank: int = 0, world_size: int = 1, patience: float = 600.0, background: bool = False) -> None:
+        self._rank, self._world_size, self._patience = rank, world_size, patience
+        self.background = Background(threaded=background)
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` as the new folder `path`; durable when this returns.
+        """Write `checkpoint` as the new folder `path`; durable when this returns, or in the background when
+        `background.wait()` does.
 
         Raises:
             TypeError: `storage_options` given; there are none.
@@ -27,7 +39,17 @@ class FolderCheckpointIO(CheckpointIO):
         """
         if storage_options is not None:
             raise TypeError(f"checkpoint folders take no storage_options, got {storage_options!r}")
-        write_checkpoint(Path(path), checkpoint)
+        self.background.wait()
+        packed = pack(checkpoint)
+        if self.background.threaded:
+            packed = packed.copied()
+        self.background.then(lambda: self._write(Path(path), packed))
+
+    def _write(self, folder: Path, packed: Packed) -> None:
+        if self._world_size == 1:
+            write_packed(folder, packed)
+        else:
+            write_together(folder, packed, self._rank, self._world_size, self._patience)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None

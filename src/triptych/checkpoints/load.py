@@ -8,9 +8,9 @@ from torch import nn
 
 from triptych.build import MODEL_PACKAGES, build
 from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint, is_run
-from triptych.checkpoints.format import PREFIX, read_config, read_weights, write_checkpoint
+from triptych.checkpoints.format import PREFIX, has_weights, read_config, read_weights, write_checkpoint
 from triptych.checkpoints.formats import FORMATS, recognised
-from triptych.checkpoints.manifest import EMA, MODEL, read_manifest
+from triptych.checkpoints.manifest import EMA, MODEL
 from triptych.checkpoints.resize import resized
 from triptych.checkpoints.resize_audio import with_frames
 from triptych.errors import UserError
@@ -117,7 +117,7 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
     adapters = config.pop("adapters", None)
     if adapters:
         build(adapters, (*MODEL_PACKAGES, *allow))(model)
-    name = EMA if weights == "ema" and EMA in read_manifest(folder).files else MODEL
+    name = EMA if weights == "ema" and has_weights(folder, EMA) else MODEL
     state = read_weights(folder, name)
     own = model.state_dict()
     if name == EMA:

@@ -8,6 +8,7 @@ its manifest.
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ STATE = "state.json"
 CONFIG = "config.json"
 REQUIRED = frozenset({MODEL, TRAINING, STATE, CONFIG})
 KNOWN = REQUIRED | {EMA}
+# Of a checkpoint that several processes wrote.
+SHARDS = "shards.json"
+REQUIRED_SHARDED = frozenset({SHARDS, STATE, CONFIG})
+SHARD_NAME = re.compile(r"(model|ema|training)\.\d{5}\.safetensors")
 
 SHOWN_DIGITS = 12
 
@@ -87,9 +92,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise damaged from error
     if manifest_text(files, facts) != text:
         raise damaged
-    if not REQUIRED <= files.keys() <= KNOWN:
+    if SHARDS in files:
+        whole = files.keys() >= REQUIRED_SHARDED
+        whole &= all(SHARD_NAME.fullmatch(name) for name in files.keys() - REQUIRED_SHARDED)
+    else:
+        whole = REQUIRED <= files.keys() <= KNOWN
+    if not whole:
         raise DamagedError(
-            f"{path} lists {sorted(files)}; a checkpoint has {sorted(REQUIRED)} and may have {sorted(KNOWN - REQUIRED)}"
+            f"{path} lists {sorted(files)}; a checkpoint has {sorted(REQUIRED)} and may have "
+            f"{sorted(KNOWN - REQUIRED)}; a sharded one has {sorted(REQUIRED_SHARDED)} and its shards"
         )
     return Manifest(files, facts)
 

@@ -1,6 +1,8 @@
 """The state of every random generator that a training step may draw from: Python, numpy, torch CPU, CUDA."""
 
+import hashlib
 import random
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,10 +38,24 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
             torch.cuda.set_rng_state(device_state, device)
 
 
-def rng_states(processes: int) -> list[Any]:
-    """`rng_state` of each of the processes that train together, in the order of their ranks; each must ask."""
+def rng_states(processes: int, share: int = 0) -> list[Any]:
+    """`rng_state` for each share of the batches, in order, of the processes that train together; each must ask.
+
+    Args:
+        processes: how many there are.
+        share: that this one sees; those that see the same draw the same.
+    """
     if processes == 1:
         return [rng_state()]
-    states: list[Any] = [None] * processes
-    torch.distributed.all_gather_object(states, rng_state())
-    return states
+    found: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(found, (share, rng_state()))
+    states = dict(reversed(found))  # the first process of each share
+    return [states[share] for share in sorted(states)]
+
+
+def seed_share(seed: int, share: int) -> None:
+    """Starts the generators for a share of the batches: other shares draw other noise, peers of one share the same."""
+    own = int.from_bytes(hashlib.blake2b(struct.pack("<2q", seed, share), digest_size=4).digest(), "little")
+    random.seed(own)
+    np.random.seed(own)
+    torch.manual_seed(own)

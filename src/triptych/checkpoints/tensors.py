@@ -16,6 +16,7 @@ from safetensors.torch import load as parse
 from torch import Tensor
 
 from triptych.errors import UserError
+from triptych.parallel.pieces import Part
 
 DTYPES = {
     torch.float64: "F64",
@@ -86,9 +87,9 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     return plain.reshape(-1).view(torch.uint8).numpy().data
 
 
-def byte_count(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes that the tensors take in a file."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+def byte_count(tensors: Mapping[str, Tensor | Part]) -> int:
+    """Bytes that the tensors take in a file, or what is here of them."""
+    return sum((each.local if isinstance(each, Part) else each).nbytes for each in tensors.values())
 
 
 def read_safetensors(path: Path, content: bytes) -> dict[str, Tensor]:
