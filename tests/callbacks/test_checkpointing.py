@@ -370,7 +370,7 @@ def test_retention_keeps_the_newest_and_the_best(tmp_path_factory: pytest.TempPa
     scores = data.draw(st.lists(st.one_of(st.integers(0, 3).map(float), st.just(float("nan"))), min_size=1, max_size=8))
     saves = Checkpointing(monitor="score", mode="max", keep=keep, folder=run)
     trainer: Any = SimpleNamespace(
-        strategy=SimpleNamespace(broadcast=lambda value: value),
+        strategy=SimpleNamespace(broadcast=lambda value: value, checkpoint_io=FolderCheckpointIO()),
         state=SimpleNamespace(fn=TrainerFn.FITTING),
         is_global_zero=True,
         sanity_checking=False,

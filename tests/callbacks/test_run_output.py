@@ -81,6 +81,7 @@ def test_a_run_leaves_what_the_contract_says(
     assert set(summary["metrics"]) >= {"train/loss", "val/loss"}
     assert summary["metrics"]["val/loss"] == pytest.approx(read_metrics(run.metrics).last("val/loss"))
     assert {"started", "ended", "wall_seconds", "git", "device", "precision"} <= set(summary)
+    assert summary["device"]["threads"] >= 1
     assert run.report.exists()
 
 

@@ -11,13 +11,20 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from triptych.callbacks.saves import Saves
+from triptych.callbacks.signals import EXIT_CODES
+from triptych.checkpoints.background import Background
 from triptych.checkpoints.files import clean_staging, make_folder
 from triptych.checkpoints.find import FOLDER, LAST
 from triptych.checkpoints.format import save_failed
-from triptych.checkpoints.rng import rng_state, rng_states, set_rng_state
+from triptych.checkpoints.io import FolderCheckpointIO
+from triptych.checkpoints.rng import rng_state, rng_states, seed_share, set_rng_state
 from triptych.errors import UserError
+from triptych.parallel.mesh import data_share
+from triptych.parallel.votes import Votes
 
 log = logging.getLogger(__name__)
+
+_TIME = "time"  # the flag of whoever's clock says that a save is due
 
 
 class Checkpointing(Checkpoint):
@@ -39,6 +46,7 @@ class Checkpointing(Checkpoint):
         monitor: logged validation metric that decides `best`; None for no `best`.
         mode: whether `monitor` should be small ("min") or large ("max"); None: small for a loss, large for all else.
         keep: how many of the newest saves stay, at least 1; `best` stays besides.
+        background: write saves while training goes on; one that a stop asked for, and the last, are waited for.
         folder: where; None is `checkpoints` in the trainer's `default_root_dir`.
 
     Raises:
@@ -53,6 +61,7 @@ class Checkpointing(Checkpoint):
         mode: Literal["min", "max"] | None = None,
         keep: int = 2,
         folder: str | Path | None = None,
+        background: bool = False,
     ) -> None:
         for name, value in (("every_steps", every_steps), ("every_seconds", every_seconds), ("keep", keep)):
             if value is not None and not value > 0:
@@ -63,17 +72,18 @@ class Checkpointing(Checkpoint):
             raise UserError(f"checkpoint.mode is {mode!r}; expected 'min' or 'max'")
         self.every_steps, self.every_seconds = every_steps, every_seconds
         self.monitor, self.mode = monitor, mode or ("min" if monitor and monitor.endswith("loss") else "max")
-        self._folder, self._keep = folder, keep
+        self._folder, self._keep, self._background = folder, keep, background
         self._saves: Saves | None = None
         self.best_score: float | None = None
         self.last_step: int | None = None  # of the newest save of this process
         self._request: str | None = None
+        self.votes = Votes((*EXIT_CODES, _TIME))
         self._validation_owed = False
         self._rng: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
 
     def request(self, reason: str) -> None:
-        """Ask for a save at the next step boundary, even before a validation due there; safe in a signal handler.
+        """Ask for a save at the next step boundary, even before a validation due there; on every rank alike.
 
         `requested` is None again once it is durable.
         """
@@ -101,6 +111,7 @@ class Checkpointing(Checkpoint):
         if self._saves is None:
             chosen = self._folder if self._folder is not None else Path(trainer.default_root_dir) / FOLDER
             self._saves = Saves(Path(chosen), self._keep)
+        _writing(trainer).threaded = self._background
         if stage == "fit" and trainer.is_global_zero:
             try:
                 make_folder(self.folder)
@@ -123,11 +134,8 @@ class Checkpointing(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        _writing(trainer).check()
         reason = self._due(trainer)
-        if trainer.world_size > 1:
-            # Clocks and signals differ between ranks, and a save is a collective act.
-            agreed = trainer.strategy.reduce_boolean_decision(reason is not None, all=False)
-            reason = (reason or "another rank asked") if agreed else None
         if reason is None:
             return
         epoch_loop = trainer.fit_loop.epoch_loop
@@ -137,6 +145,9 @@ class Checkpointing(Checkpoint):
             return  # the save comes after the validation, with its result
         self._save(trainer, reason, validation_owed=validation_next)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _writing(trainer).wait()  # its loaders fork this process, which should have no other thread then
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and trainer.global_step > 0:
             self._save(trainer, "validation", improved=self._improved(trainer))
@@ -144,21 +155,39 @@ class Checkpointing(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.last_step != trainer.global_step:
             self._save(trainer, "end of training")
+        self.votes.settle()
+        _writing(trainer).wait()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        try:
+            _writing(trainer).wait()  # what was saved before stays of use
+        except UserError as error:
+            log.error("%s", error)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        _writing(trainer).wait()
 
     def _due(self, trainer: Trainer) -> str | None:
         step = trainer.global_step
+        self._vote(trainer)
         if self._request is not None:
             return self._request
         if step == self.last_step:
             return None  # the batch made no step
         if self.every_steps is not None and step // self.every_steps > (self.last_step or 0) // self.every_steps:
             return f"every {self.every_steps} steps"
-        if self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds:
+        if self.votes.seen(_TIME):
             return f"every {self.every_seconds:g} seconds"
         last_epoch = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
         if trainer.should_stop or 0 <= trainer.max_steps <= step or (last_epoch and trainer.is_last_batch):
             return "last step"
         return None
+
+    def _vote(self, trainer: Trainer) -> None:
+        """Clocks and signals differ between ranks, and a save is a collective act."""
+        if self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds:
+            self.votes.cast(_TIME)
+        self.votes.exchange()
 
     def _validate_now(self, trainer: Trainer) -> None:
         # A requested save came before the validation of its step; Lightning would count that validation as done.
@@ -176,20 +205,22 @@ class Checkpointing(Checkpoint):
     # What
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rng"] = rng_states(trainer.world_size)
+        checkpoint["rng"] = rng_states(trainer.world_size, data_share(trainer)[0])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("rng", [])
         self.last_step = checkpoint["global_step"]
-        if len(states) == trainer.world_size:
-            self._rng = states[trainer.global_rank]
-        else:
+        share, shares = data_share(trainer)
+        if len(states) == shares:
+            self._rng = states[share]
+            return
+        seed_share(checkpoint["global_step"], share)
+        if trainer.is_global_zero:
             log.warning(
-                "the checkpoint has the random states of %d process(es), this run has %d: "
-                "noise drawn by the model will differ from an uninterrupted run's",
-                len(states),
-                trainer.world_size,
-            )
+                "the checkpoint has the random states of %d share(s) of a batch, this run has %d: the samples are the "
+                "same, but noise that the model draws will differ from an uninterrupted run's",
+                len(states), shares,
+            )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -227,7 +258,8 @@ class Checkpointing(Checkpoint):
         return better
 
     def _save(self, trainer: Trainer, reason: str, improved: bool = False, validation_owed: bool = False) -> None:
-        saves = self.saves
+        saves, writing = self.saves, _writing(trainer)
+        writing.wait()  # one save at a time; the names that it keeps are known when it is done
         name = trainer.strategy.broadcast(saves.free_name(trainer.global_step))
         # The save must already say what it is: after a kill it is all that a resume knows.
         saves.names.append(name)
@@ -236,12 +268,24 @@ class Checkpointing(Checkpoint):
             saves.best = name
         trainer.save_checkpoint(self.folder / name, weights_only=False)
         self._validation_owed = False
+        best = f", best {self.monitor} {self.best_score:.6g}" if improved else ""
+        if trainer.is_global_zero:
+            writing.then(lambda: self._publish(name, f"{reason}){best}"))
+        if self._request is not None:
+            writing.wait()
         self._request = None
         self.last_step, self._saved_at = trainer.global_step, time.monotonic()
-        if trainer.is_global_zero:
-            try:
-                saves.publish(name)
-            except OSError as error:
-                raise save_failed(self.folder / name, error, 0) from error
-            best = f", best {self.monitor} {self.best_score:.6g}" if improved else ""
-            log.info("saved %s (%s)%s", self.folder / name, reason, best)
+
+    def _publish(self, name: str, reason: str) -> None:
+        try:
+            self.saves.publish(name)
+        except OSError as error:
+            raise save_failed(self.folder / name, error, 0) from error
+        log.info("saved %s (%s", self.folder / name, reason)
+
+
+def _writing(trainer: Trainer) -> Background:
+    """What the saves of this trainer are written by."""
+    plugin = trainer.strategy.checkpoint_io
+    assert isinstance(plugin, FolderCheckpointIO)
+    return plugin.background

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -25,11 +26,14 @@ from triptych.analysis.results import ClassificationResults, ImageOf, most_confu
 from triptych.analysis.roads import ReadsSamples, SampleOf, roads
 from triptych.callbacks import words
 from triptych.callbacks.summary import RunSummary, Summary
+from triptych.checkpoints.find import LAST
+from triptych.checkpoints.load import load
 from triptych.data.source import BadSample
 from triptych.errors import UserError
 from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.models.classifier import Classifier
 from triptych.objectives.contrastive import ContrastiveObjective
+from triptych.parallel.sharded import Sharded
 from triptych.rundir import Masking, RunDirectory, file_name, write_atomic
 
 log = logging.getLogger(__name__)
@@ -111,7 +115,8 @@ class RunPictures(Callback):
             self._attempt("predictions.png", lambda: draw_grid(results, image_of, plots / "predictions.png"))
             self._attempt("mistakes.png", lambda: draw_mistakes(results, image_of, plots / "mistakes.png"))
             self._attempt("the sounds", lambda: recordings.extend(_recordings(pl_module, results, sample_of)))
-            self._attempt("attention.png", lambda: _draw_attention(pl_module, results, sample_of, plots))
+            model = partial(_whole_model, trainer, pl_module, self._run)
+            self._attempt("attention.png", lambda: _draw_attention(model(), results, sample_of, plots))
         if isinstance(pl_module, ContrastiveObjective):
             for each in sets:
                 self._attempt(f"{each.name}_guesses.png", lambda each=each: _draw_guesses(each, plots))
@@ -145,11 +150,15 @@ class RunPictures(Callback):
         write_atomic(self._run.report, page)
 
 
-def _draw_attention(
-    objective: LightningModule, results: ClassificationResults, sample_of: SampleOf, plots: Path
-) -> None:
+def _whole_model(trainer: Trainer, objective: LightningModule, run: RunDirectory) -> object:
+    """The model that was trained; as it was saved, where this process holds a part of it only."""
+    if isinstance(trainer.strategy, Sharded):
+        return load(run.checkpoints / LAST)
+    return getattr(objective, "model", None)
+
+
+def _draw_attention(model: object, results: ClassificationResults, sample_of: SampleOf, plots: Path) -> None:
     """Some pictures, spread evenly over the validation set, under the attention of the model to them."""
-    model = getattr(objective, "model", None)
     if not isinstance(model, Classifier):
         return  # attention is told apart by class scores of a head
     places = np.linspace(0, len(results.indices) - 1, min(_LOOKS, len(results.indices))).astype(int)

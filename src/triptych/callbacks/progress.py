@@ -13,6 +13,7 @@ from triptych.callbacks import words
 from triptych.callbacks.display import Display, Status, display
 from triptych.callbacks.extent import epoch_of, steps_per_epoch, total_steps
 from triptych.callbacks.throughput import LoaderClock, Throughput, batch_size
+from triptych.parallel.mesh import data_share
 from triptych.rundir.terminal import console
 
 
@@ -68,7 +69,7 @@ class RunProgress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the step; show it now and then."""
-        self._throughput.step(batch_size(batch) * trainer.world_size)
+        self._throughput.step(batch_size(batch) * data_share(trainer)[1])
         if self._display is None:
             return
         now, step, total = self._clock(), trainer.global_step, total_steps(trainer)

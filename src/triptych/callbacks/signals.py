@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from triptych.callbacks.extent import total_steps
 from triptych.checkpoints.find import LAST
+from triptych.parallel.votes import Votes
 from triptych.rundir.terminal import show_cursor
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
@@ -21,6 +22,7 @@ class SavesCheckpoints(Protocol):
     """What is needed of the callback that keeps the checkpoints, whose hooks run after those of `GracefulStop`."""
 
     last_step: int | None  # of the newest save
+    votes: Votes
 
     @property
     def folder(self) -> Path:
@@ -125,12 +127,10 @@ class GracefulStop(Callback):
         if trainer.world_size == 1:
             self._stopping = self.received
             return
-        if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
-            return
-        for name in EXIT_CODES:
-            if trainer.strategy.reduce_boolean_decision(self.received == name, all=False):
-                self._stopping = name
-                return
+        votes = self._checkpoints.votes
+        self._stopping = next((name for name in EXIT_CODES if votes.seen(name)), None)
+        if self.received is not None:
+            votes.cast(self.received)
 
     def _listen(self) -> None:
         if threading.current_thread() is not threading.main_thread():

@@ -4,11 +4,12 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
@@ -21,6 +22,7 @@ from triptych.callbacks.extent import epoch_of
 from triptych.callbacks.signals import RunStopped
 from triptych.callbacks.throughput import Throughput, batch_size
 from triptych.features.uneven import Uneven
+from triptych.parallel.mesh import data_share
 from triptych.rundir import Masking, RunDirectory, console, write_atomic
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class RunSummary(Callback):
         self._before: dict[str, float] = {"wall_seconds": 0.0, "train_seconds": 0.0, "samples": 0}
         self._sample: dict[str, Any] = {}
         self._flops: int | None = None
+        self._device: machine.Device | None = None
         self._metrics: dict[str, float | None] = {}
         self.summary: Summary = {}
 
@@ -62,15 +65,21 @@ class RunSummary(Callback):
         """Keep one sample, to count FLOPs with; some, where they have their own sizes."""
         if not self._sample and isinstance(batch, dict):
             kept = _SAMPLES if any(isinstance(part, Uneven) for part in batch.values()) else 1
+            blank = getattr(pl_module, "blank", None)  # a rank without a sample takes part with one of zeros
+            some: Any = blank(batch) if batch_size(batch) == 0 and callable(blank) else batch
             self._sample = {
-                name: part[:kept].clone() for name, part in batch.items() if isinstance(part, Tensor | Uneven)
+                name: part[:kept].clone() for name, part in some.items() if isinstance(part, Tensor | Uneven)
             }
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the step."""
-        self._throughput.step(batch_size(batch) * trainer.world_size)
+        if self._device is None:
+            self._device = machine.device(trainer.strategy.root_device, trainer.world_size)
+            if self._device.peak_flops:
+                self._count(pl_module)
+        self._throughput.step(batch_size(batch) * data_share(trainer)[1])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock of training."""
@@ -80,8 +89,25 @@ class RunSummary(Callback):
         """Let the clock of training go on."""
         self._throughput.resume()
 
+    @property
+    def utilisation(self) -> Callable[[float], float | None]:
+        """The MFU at so many samples a second of all processes; None where FLOPs or the device's peak are not known."""
+
+        def of(samples_per_second: float) -> float | None:
+            device = self._device
+            if not self._flops or device is None or not device.peak_flops:
+                return None
+            return model_flops_utilisation(self._flops, samples_per_second, device.peak_flops, device.count)
+
+        return of
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the FLOPs of a sample, on every rank: a sharded model can only run on all."""
+        """Count the FLOPs of a sample, if that was not done at the first step."""
+        if self._flops is None:
+            self._count(pl_module)
+
+    def _count(self, pl_module: LightningModule) -> None:
+        """On every rank: a sharded model can only run on all."""
         loss = getattr(pl_module, "loss", None)
         if not self._sample or not callable(loss):
             return
@@ -148,9 +174,7 @@ class RunSummary(Callback):
         root = trainer.strategy.root_device
         device = machine.device(root, trainer.world_size)
         speed = totals["samples"] / totals["train_seconds"] if totals["train_seconds"] > 0 else None
-        mfu = None
-        if self._flops and speed and device.peak_flops:
-            mfu = model_flops_utilisation(self._flops, speed, device.peak_flops, device.count)
+        mfu = self.utilisation(speed) if speed else None
         parameters = list(pl_module.parameters())
         return {
             "status": status,
@@ -173,7 +197,12 @@ class RunSummary(Callback):
             "wall_seconds": totals["wall_seconds"],
             "train_seconds": totals["train_seconds"],
             "peak_memory_bytes": machine.peak_memory(root),
-            "device": {"name": device.name, "count": device.count, "bf16_peak_flops": device.peak_flops},
+            "device": {
+                "name": device.name,
+                "count": device.count,
+                "threads": torch.get_num_threads(),
+                "bf16_peak_flops": device.peak_flops,
+            },
             "precision": str(trainer.precision),
             "versions": machine.versions(),
             "git": machine.git_state(Path.cwd()),

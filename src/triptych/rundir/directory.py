@@ -137,6 +137,10 @@ class RunDirectory:
         """Everything that was reported, with times."""
         return self.path / "run.log"
 
+    def log_of(self, rank: int) -> Path:
+        """What one of several processes reported that is not the first."""
+        return self.path / "logs" / f"rank_{rank:05d}.log"
+
     @property
     def report(self) -> Path:
         """One page with the pictures, the numbers and the config."""

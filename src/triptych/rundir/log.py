@@ -31,15 +31,14 @@ class RunLog:
     warnings meant for developers (deprecations, Lightning's guesses) stay in the file. Adverts are dropped.
 
     Args:
-        path: the file, opened for appending; None for a process that only prints (a rank above zero).
+        path: the file, opened for appending; its folder is made where it is missing. None for one that only prints.
         masking: removes secrets from every line.
-        show: lowest level that reaches the terminal.
+        rank: of this process; from the second on, only warnings reach the terminal, with the rank.
     """
 
-    def __init__(self, path: Path | None, masking: Masking | None = None, show: int = logging.INFO) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, masking: Masking | None = None, rank: int = 0) -> None:
+        self._path, self._rank = path, rank
         self._masking = masking or Masking()
-        self._show = show
         self._handlers: list[logging.Handler] = []
         self._changed: list[tuple[logging.Logger, int, bool, list[logging.Handler]]] = []
         self._advert = _NoAdverts()
@@ -51,11 +50,12 @@ class RunLog:
         if "lightning" in sys.modules:
             importlib.import_module("lightning.pytorch")
             self._quiet += (importlib.import_module("lightning.fabric.utilities.warnings").PossibleUserWarning,)
-        terminal = _Terminal(self._masking)
-        terminal.setLevel(self._show)
+        terminal = _Terminal(self._masking, f"rank {self._rank}: " if self._rank else "")
+        terminal.setLevel(logging.WARNING if self._rank else logging.INFO)
         terminal.addFilter(_worth_showing)
         self._handlers.append(terminal)
         if self._path is not None:
+            self._path.parent.mkdir(exist_ok=True)
             file = logging.FileHandler(self._path, encoding="utf-8")
             file.setFormatter(_Line(self._masking))
             self._handlers.append(file)
@@ -110,12 +110,12 @@ class RunLog:
 class _Terminal(logging.Handler):
     """Prints through the shared console, which keeps a live progress display below the line."""
 
-    def __init__(self, masking: Masking) -> None:
+    def __init__(self, masking: Masking, prefix: str = "") -> None:
         super().__init__()
-        self._masking = masking
+        self._masking, self._prefix = masking, prefix
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = self._masking.text(record.getMessage()).strip()
+        text = self._prefix + self._masking.text(record.getMessage()).strip()
         if record.levelno >= logging.ERROR:
             line = Text.assemble(("error: ", "bold red"), text)
         elif record.levelno >= logging.WARNING:
