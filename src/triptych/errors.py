@@ -1,5 +1,7 @@
 """The two ways a run ends early, each with its exit code."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A mistake that the user can mend: one readable message, exit code 2, no traceback.
@@ -15,7 +17,9 @@ class TrainingFault(Exception):
 
     exit_code = 3
 
-    def __init__(self, message: str, step: int | None = None) -> None:
-        """`step` is the optimizer step, counted from 1, that was not made; None where no step is to blame."""
+    def __init__(self, message: str, step: int | None = None, samples: Sequence[int] = ()) -> None:
+        """`step` is the optimizer step, counted from 1, that was not made, None where no step is to blame; `samples`
+        are the numbers of the samples that this process had in it.
+        """
         super().__init__(message)
-        self.step = step
+        self.step, self.samples = step, list(samples)

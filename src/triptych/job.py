@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from triptych.build import RUN_PACKAGES, build
+from triptych.callbacks.bad_steps import BadSteps
 from triptych.callbacks.checkpointing import Checkpointing
 from triptych.callbacks.metrics import MetricsLogger
 from triptych.callbacks.pictures import RunPictures
@@ -22,12 +23,20 @@ from triptych.callbacks.progress import RunProgress
 from triptych.callbacks.recipe import Recipe
 from triptych.callbacks.signals import GracefulStop
 from triptych.callbacks.summary import RunSummary
+from triptych.callbacks.vigil import Vigil
+from triptych.callbacks.vitals import VitalSigns
 from triptych.checkpoints.io import FolderCheckpointIO
+from triptych.checkpoints.rng import seed_share
 from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
 from triptych.heap import keep_freed_memory
 from triptych.kinds import check_teacher, kind_of
 from triptych.objectives.base import Objective
+from triptych.parallel.environment import JoinedEnvironment
+from triptych.parallel.ranks import Ranks, connect
+from triptych.parallel.sharded import Sharded
+from triptych.parallel.strategy import grid_of, strategy_of
+from triptych.parallel.watch import Watch
 from triptych.resume import check_resumable
 from triptych.rundir import RunDirectory
 from triptych.strategies import Full
@@ -45,6 +54,7 @@ class Job:
         run: where the run leaves its files.
         given: a model whose weights are made to fit; None where the settings say all.
         towers: of other checkpoints, which those of a contrastive model start from.
+        ranks: the processes that train together; None for this one alone.
 
     Raises:
         UserError: parts that do not go together, and whatever their own constructors refuse.
@@ -56,28 +66,34 @@ class Job:
         run: RunDirectory,
         given: nn.Module | None,
         towers: Sequence[GivenTower] = (),
+        ranks: Ranks | None = None,
     ) -> None:
-        self.settings, self.run = copy.deepcopy(settings), run
+        self.settings, self.run, self.ranks = copy.deepcopy(settings), run, ranks or Ranks()
         settings = self.settings
         self.allow = (*RUN_PACKAGES, *settings["allow_targets"])
         trainer = settings["trainer"]
-        if trainer["devices"] > 1:
+        if trainer["devices"] > self.ranks.world_size:
             raise UserError(
                 f"trainer.devices is {trainer['devices']}, but this command trains on one device: leave it at 1"
             )
         _check_accelerator(trainer["accelerator"])
-        if trainer["threads"]:
-            torch.set_num_threads(trainer["threads"])
+        if threads := trainer["threads"] or self.ranks.threads:
+            torch.set_num_threads(threads)
+        self.grid = grid_of(trainer, self.ranks)
+        self.parallel = strategy_of(trainer, self.grid)
         self.strategy: Full = build(settings["strategy"], self.allow) if settings.get("strategy") else Full()
         self.strategy.adjust(settings)
         seed_everything(settings["seed"], workers=False, verbose=False)
         self.data: LabelledData = build(settings["data"], self.allow)
+        self.bad_steps = BadSteps.of(run.path, self.ranks.rank, lambda sample: self.data.train_source.name(sample))
         self._make_objective = build(settings["objective"], self.allow)
         self.kind = kind_of(self._make_objective)
         self.kind.fill(settings["model"], self.data, self.allow)
         self.data.setup("fit")
         self.total_steps = _total_steps(trainer, self.data.steps_per_epoch)
         self.data.stop_step = self.total_steps
+        # Once more: parts may have drawn, as the loading of a teacher does, and the weights are to be the seed's alone.
+        seed_everything(settings["seed"], workers=False, verbose=False)
         self.model = self._model()
         if given is not None:
             self._fit_weights(given)
@@ -94,12 +110,16 @@ class Job:
         """Trains to the end, then writes the summary, the pictures and the report."""
         if self.settings["trainer"]["compile"]:
             self.model.compile()
+        if share := self.grid.data_rank(self.ranks.rank):
+            seed_share(self.settings["seed"], share)
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
         last = self.run.last_checkpoint() if self.settings["resume"] else None
         with warnings.catch_warnings():
             # What a strategy freezes stands in evaluation mode on purpose.
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            # Nothing works in place on what a tower or a head returns.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
             self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
 
     def _model(self) -> nn.Module:
@@ -131,6 +151,8 @@ class Job:
             **self.kind.arguments(self.data, self.settings["objective"]),
         )
         check_teacher(objective, self.data)
+        objective.guard.limit = self.settings["trainer"]["skip_bad_steps"]
+        objective.on_bad_step = self.bad_steps.left_out
         return objective
 
     def _checkpoint(self) -> Checkpointing:
@@ -173,10 +195,14 @@ class Job:
             GracefulStop(checkpoint),
             checkpoint,
         ]
+        if self.ranks.world_size > 1:
+            timeout, ranks = settings["timeout"], self.ranks
+            watch = Watch(ranks.rank, ranks.world_size, lambda: connect(timeout / 2), timeout)
+            callbacks.insert(0, Vigil(watch))
         if self.settings["ema"]:
             callbacks.append(build(self.settings["ema"], self.allow))
         summary = RunSummary(self.run, ["triptych", *sys.argv], self.settings["seed"])
-        callbacks += [summary, RunPictures(self.run, summary)]
+        callbacks += [summary, VitalSigns(self.run.path, summary.utilisation), RunPictures(self.run, summary)]
         return Trainer(
             max_epochs=-1,  # one pass of Lightning over all steps: the loader crosses epochs by itself
             max_steps=self.total_steps,
@@ -184,17 +210,28 @@ class Job:
             check_val_every_n_epoch=None,
             log_every_n_steps=min(settings["log_every"], self.total_steps),
             accelerator=settings["accelerator"],
-            devices=settings["devices"],
+            devices=self.ranks.local_size,
+            num_nodes=self.ranks.nodes,
+            strategy=self.parallel,
             precision=precision_of(settings["precision"], settings["accelerator"]),
             default_root_dir=str(self.run.path),
             logger=loggers,
             callbacks=callbacks,
-            plugins=[FolderCheckpointIO()],
+            plugins=self._plugins(),
             enable_checkpointing=True,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
+
+    def _plugins(self) -> list[Any]:
+        ranks = self.ranks
+        if ranks.world_size == 1:
+            return [FolderCheckpointIO()]
+        patience = self.settings["trainer"]["timeout"]
+        together = isinstance(self.parallel, Sharded)
+        saves = FolderCheckpointIO(ranks.rank, ranks.world_size, patience) if together else FolderCheckpointIO()
+        return [saves, JoinedEnvironment(ranks)]
 
 
 def _total_steps(trainer: dict[str, Any], steps_per_epoch: int) -> int:

@@ -139,3 +139,16 @@ def test_no_experiment_is_an_answer() -> None:
 def test_flags_may_stand_anywhere() -> None:
     typed = ["data=folder", "--cfg", "job", "seed=1", "--resolve"]
     assert as_typed(typed, TEXT, "train") == ["data=folder", "seed=1", "~experiment", "--cfg", "job", "--resolve"]
+
+
+def test_bare_words_fill_the_keys_that_a_task_takes_so(tmp_path: Path) -> None:
+    odd = tmp_path / "a=b,c"
+    odd.mkdir()
+    assert as_typed(["one", "tolerance=1", str(odd)], frozenset({"first", "second"}), "compare") == [
+        "first='one'", "tolerance=1", f"second='{odd}'",
+    ]  # fmt: skip
+    assert as_typed(["--cfg", "job", "two", "first=one"], frozenset(), "compare") == [
+        "second=two", "first=one", "--cfg", "job",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="'one' is not an override"):
+        as_typed(["one"], frozenset(), "train")

@@ -14,7 +14,7 @@ from triptych.errors import UserError
 from triptych.schema import register
 from triptych.schema.check import documented, nodes, text_keys
 from triptych.schema.option import Documented, near
-from triptych.schema.roots import shorthand
+from triptych.schema.roots import positional, shorthand
 
 _WIDTH = 100
 
@@ -78,7 +78,7 @@ def _task_page(task: str, config: DictConfig) -> str:
     lines = [
         _summary(groups.tasks()[task]),
         "",
-        f"usage: triptych {task} [key=value ...]",
+        f"usage: triptych {' '.join([task, *map(str.upper, positional(task))])} [key=value ...]",
     ]
     if chosen := _groups_of(task):
         lines += ["", "Groups (GROUP=CHOICE):", *_table((group, ", ".join(groups.choices(group))) for group in chosen)]

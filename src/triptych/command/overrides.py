@@ -15,7 +15,7 @@ from triptych.command import groups
 from triptych.command.following import followed
 from triptych.errors import UserError
 from triptych.schema.option import near
-from triptych.schema.roots import shorthand
+from triptych.schema.roots import positional, shorthand
 
 _OVERRIDE = re.compile(r"^(?P<sign>\+\+|\+|~)?(?P<key>[^=\s]+)(?:=(?P<value>.*))?$", re.DOTALL)
 # Hydra's own flags that take the next word.
@@ -34,8 +34,10 @@ def as_typed(arguments: list[str], text_keys: frozenset[str], task: str) -> list
     """Hydra's form of the overrides of `task` in `arguments`; flags (`-m`, `--cfg`) pass through.
 
     `text_keys` are the dotted keys whose values are text and are therefore never read as a number, a list or a sweep;
-    `KEY=PATH` means `KEY.path=PATH` for the keys of which the task says so (`shorthand`).
+    `KEY=PATH` means `KEY.path=PATH` for the keys of which the task says so (`shorthand`), and bare words are the values
+    of those that it takes so (`positional`).
     """
+    arguments = _named(arguments, positional(task), task)
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     chosen_from, short = groups.of_task(task), shorthand(task)
     overrides, flags = [], []
@@ -46,6 +48,31 @@ def as_typed(arguments: list[str], text_keys: frozenset[str], task: str) -> list
             overrides.append(_override(_written_out(argument, short), text_keys, sweep, chosen_from))
     # Hydra's parser wants the overrides side by side.
     return [*followed(overrides, chosen_from), *flags]
+
+
+def _named(arguments: list[str], keys: tuple[str, ...], task: str) -> list[str]:
+    """The arguments, with a key before each bare word: the first of `keys` that has no value yet."""
+    if not keys:
+        return arguments
+    given = {argument.partition("=")[0] for argument in arguments}
+    left = [key for key in keys if key not in given]
+    named, values = [], 0
+    for last, argument in zip(["", *arguments], arguments, strict=False):
+        # A path may hold an equals sign, and then is no key with its value.
+        bare = not argument.startswith(("-", "~")) and ("=" not in argument or Path(argument).exists())
+        if not bare or last in _WITH_VALUE:
+            named.append(argument)
+            continue
+        values += 1
+        if values <= len(left):
+            named.append(f"{left[values - 1]}={argument}")
+    if values > len(left):
+        usage = " ".join(map(str.upper, keys))
+        raise UserError(
+            f"{len(keys) - len(left) + values} values are given for {' and '.join(keys)}, which are {len(keys)}: "
+            f"`triptych {task} {usage} [key=value ...]`"
+        )
+    return named
 
 
 def _written_out(argument: str, short: frozenset[str]) -> str:

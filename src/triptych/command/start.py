@@ -1,21 +1,25 @@
 """Starts a task: composes its configuration with Hydra, checks it, runs it, turns errors into messages and exit codes.
 
-Exit codes: 0 done, 1 a fault of the program (with its traceback), 2 a mistake of the user, 3 training went wrong,
-4 `triptych doctor` found errors in the data, 130 stopped by Ctrl-C, 143 stopped by SIGTERM; after 130 and 143 the run
-was saved and can be resumed.
+Exit codes: 0 done, 1 a fault of the program (with its traceback) or two runs that `triptych compare` found to differ,
+2 a mistake of the user, 3 training went wrong, 4 `triptych doctor` found errors in the data, 130 stopped by Ctrl-C,
+143 stopped by SIGTERM; after 130 and 143 the run was saved and can be resumed.
 """
 
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from triptych.command import data_of_run, groups, messages
 from triptych.command.overrides import as_typed
 from triptych.errors import TrainingFault, UserError
+from triptych.parallel.launch import RANK, is_shared, launch, launched
 from triptych.schema import register
 from triptych.schema.check import check, text_keys
 
@@ -35,8 +39,10 @@ def start(task: str, arguments: list[str]) -> int:
 
 
 def told(error: UserError | TrainingFault) -> int:
-    """Prints an error's one message; its exit code."""
-    print(f"error: {error}", file=sys.stderr)
+    """Prints an error's one message, once where every process of a job raises it; its exit code."""
+    rank = int(os.environ.get(RANK, "0"))
+    if rank == 0 or not is_shared(error):
+        print(f"error: rank {rank}: {error}" if rank else f"error: {error}", file=sys.stderr)
     return error.exit_code
 
 
@@ -45,14 +51,13 @@ def _run(task: str, arguments: list[str]) -> int:
 
     register()
     overrides = as_typed(arguments, text_keys(), task)
-    body = _task_body(groups.tasks()[task])
     if any(override.startswith("resume=") and override != "resume=null" for override in overrides):
         flags = [override for override in overrides if override.startswith("-")]
         if flags:
             raise UserError(f"{flags[0]} does not go with resume=..., which goes on with one run: leave out {flags[0]}")
         config = _resumed(task, overrides)
-        _reach_own_code(config)
-        return body(config)
+        with _arguments(task, overrides):
+            return _job(task, config)
     measures = data_of_run.measures(task)
     overrides, data_changes = data_of_run.set_aside(overrides) if measures else (overrides, [])
     codes: list[int] = []
@@ -66,8 +71,7 @@ def _run(task: str, arguments: list[str]) -> int:
             if measures:
                 data_of_run.fill(config, data_changes)
             check(config)
-            _reach_own_code(config)
-            codes.append(body(config))
+            codes.append(_job(task, config))
             if codes[-1] in STOPPED:
                 raise SystemExit(codes[-1])  # whoever stops one run of a sweep means the sweep
         except (UserError, TrainingFault) as error:
@@ -78,9 +82,9 @@ def _run(task: str, arguments: list[str]) -> int:
     # Hydra prints its own abridged traceback and exits 1 unless told that the caller wants the exception itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     application = hydra.main(version_base="1.3", config_path=str(groups.roots()[0]), config_name=task)(main)
-    typed, sys.argv = sys.argv, [task, *messages.search_path(), *overrides]
     try:
-        application()
+        with _arguments(task, [*messages.search_path(), *overrides]):
+            application()
     except messages.COMPOSITION_ERRORS as error:
         raise UserError(messages.explain(error, task, overrides)) from error
     except (AssertionError, KeyError, TypeError, ValueError) as error:
@@ -92,9 +96,17 @@ def _run(task: str, arguments: list[str]) -> int:
         if stop.code not in STOPPED:
             raise
         return int(stop.code)
+    return max(codes, default=0)
+
+
+@contextmanager
+def _arguments(task: str, overrides: list[str]) -> Iterator[None]:
+    """What Hydra reads, and what a run's files tell as its command, however the program was called."""
+    typed, sys.argv = sys.argv, [task, *overrides]
+    try:
+        yield
     finally:
         sys.argv = typed
-    return max(codes, default=0)
 
 
 def _resumed(task: str, overrides: list[str]) -> DictConfig:
@@ -105,11 +117,60 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
     asked = messages.compose_plain(task, [item for item in overrides if item.startswith("resume=")]).resume
     run = RunDirectory.open(Path(asked))
     config = saved.read(run.config)
-    for change in saved.change(config, overrides):
+    for change in saved.change(config, _with_trainer(overrides)):
         print(f"changed for this resume: {change}")
     config.resume = str(run.chosen or run.path)
     check(config)
     return config
+
+
+def _with_trainer(overrides: list[str]) -> list[str]:
+    """`trainer=CHOICE` as the settings that the choice makes: how processes share a run may change at a resume."""
+    found: list[str] = []
+    for override in overrides:
+        if not override.startswith("trainer="):
+            found.append(override)
+            continue
+        choice = override.removeprefix("trainer=").strip("'")
+        if choice not in groups.choices("trainer"):
+            raise UserError(f"there is no trainer={choice}; choose one of {', '.join(groups.choices('trainer'))}")
+        chosen = cast(DictConfig, OmegaConf.load(groups.file_of("trainer", choice)))
+        plain = cast(dict[str, Any], OmegaConf.to_container(chosen))
+        found = [f"trainer.{key}={value}" for key, value in plain.items()] + found
+    return found
+
+
+def _job(task: str, config: DictConfig) -> int:
+    """Runs one job of a task, in processes of its own where its settings ask for several; the exit code."""
+    trainer = config.get("trainer")
+    processes = trainer.devices if trainer is not None and "resume" in config else 1
+    if trainer is None or processes == 1:
+        return _run_here(task, config)
+    if launched():
+        raise UserError(
+            f"trainer.devices={processes}, but a launcher has started the processes already: leave trainer.devices out"
+        )
+    from hydra.core.hydra_config import HydraConfig
+
+    # What Hydra knows of the job goes along, for its resolvers live in this process only.
+    hydra = HydraConfig.instance().cfg
+    plain = OmegaConf.to_container(config, resolve=True), hydra and OmegaConf.to_container(hydra, resolve=False)
+    return launch(partial(_run_in_child, task), plain, processes, trainer.restarts)
+
+
+def _run_in_child(task: str, given: tuple[Any, Any]) -> int:
+    from hydra.core.hydra_config import HydraConfig
+
+    register()
+    plain, hydra = given
+    if hydra is not None:
+        HydraConfig.instance().cfg = cast(Any, OmegaConf.create(hydra))
+    return _run_here(task, cast(DictConfig, OmegaConf.create(plain)))
+
+
+def _run_here(task: str, config: DictConfig) -> int:
+    _reach_own_code(config)
+    return _task_body(groups.tasks()[task])(config)
 
 
 def _reach_own_code(config: DictConfig) -> None:

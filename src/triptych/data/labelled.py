@@ -17,6 +17,7 @@ from triptych.data.source import Relabelled, Source, SourceFactory, Targets, wit
 from triptych.data.transforms import Transform
 from triptych.errors import UserError
 from triptych.features.front_end import FrontEnd
+from triptych.parallel.mesh import data_share
 
 
 class LabelledData(LightningDataModule, ABC):
@@ -192,7 +193,7 @@ class LabelledData(LightningDataModule, ABC):
         ]
 
     def _loader(self, source: Source, order: Order, transform: Transform, training: bool) -> StepLoader:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        rank, world_size = data_share(self.trainer)
         # One count a data set, however often Lightning asks for its loader.
         bad = self._bad.setdefault(id(source), BadSamples(len(source), self.max_bad_fraction))
         joined = self.collation()

@@ -24,7 +24,7 @@ class Linear(nn.Linear):
     """`torch.nn.Linear`, by the faster kernel."""
 
     def forward(self, input: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
-        return _linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
 
 class FusedLinear(Linear):
@@ -44,7 +44,7 @@ class FusedLinear(Linear):
             self.bias = nn.Parameter(self.bias.detach()[:kept].clone())
 
     def forward(self, input: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
-        return _linear(input, self.weight, self._whole_bias())
+        return linear(input, self.weight, self._whole_bias())
 
     def _whole_bias(self) -> Tensor | None:
         if self.bias is None or all(self.biased):
@@ -62,7 +62,8 @@ class FusedLinear(Linear):
         return torch.split(self(x), self.splits, dim=-1)
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`torch.nn.functional.linear`, by the faster kernel."""
     if not _eligible(x, weight):
         return F.linear(x, weight, bias)
     return _OneDNNLinear.apply(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])

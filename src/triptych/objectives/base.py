@@ -20,6 +20,8 @@ from triptych.errors import UserError
 from triptych.features.uneven import Uneven
 from triptych.objectives.guard import FiniteGuard
 from triptych.objectives.steps import planned_steps
+from triptych.parallel.control import Control
+from triptych.parallel.sharded import Sharded
 
 Batch = dict[str, Any]
 """Tensors with a first axis of samples, and `Uneven` where samples have their own sizes."""
@@ -38,7 +40,8 @@ class Objective(LightningModule, ABC):
       of no more than `Uneven.cuts` says), each weighted by its share of the samples of all ranks: the gradients are
       those of the whole batch up to float rounding, whatever the split;
     - clips the gradients to a global norm of `clip`, after unscaling them where float16 needs a scaled loss;
-    - stops with a TrainingFault by a loss or gradient norm that is not finite (see `FiniteGuard`);
+    - stops with a TrainingFault by a loss or gradient norm that is not finite, or leaves out up to
+      `skip_bad_steps` such steps in a row, which count as steps (see `FiniteGuard`); `on_bad_step` is told of each;
     - steps the schedule, and logs `train/loss`, `lr` (of the fastest group) and `grad_norm` (before clipping) every
       `trainer.log_every_n_steps` steps; in between it never waits for a GPU.
 
@@ -72,6 +75,9 @@ class Objective(LightningModule, ABC):
         self.clip = clip
         self.micro_batch_size = micro_batch_size
         self.guard = FiniteGuard()
+        self.on_bad_step: Callable[[int, str, list[int]], None] = _ignore
+        self.control = Control()
+        self._good = True
         self._make_optimizer = optimizer
         self._make_schedule = schedule
         self._settings: list[dict[str, Any]] = []
@@ -97,41 +103,62 @@ class Objective(LightningModule, ABC):
             group.update(settings)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimizer step; returns the loss of the batch (of this rank's samples), detached, on the device."""
+        """One optimizer step; returns the loss of the batch, detached, on the device: of all ranks' samples where they
+        are asked at this step, else of this rank's.
+        """
         optimizer = cast(LightningOptimizer, self.optimizers())
         step = self.trainer.global_step + 1
         logged = self._logs_now
         optimizer.zero_grad()
+        self.guard.take(step, batch.get("index"))
         loss = self._backward(self.prepare(batch))
-        reported = self._mean_of_ranks(loss) if logged or loss.device.type == "cpu" else loss
-        self.guard.watch("the loss", reported, step)
+        agreed = logged or self.guard.limit > 0 or loss.device.type == "cpu"
+        reported = self._mean_of_ranks(loss) if agreed else loss
+        self._good = self._watch("the loss", reported, step)
         if logged:
             self._check_finite()
+        if isinstance(self.trainer.strategy, Sharded):
+            self.trainer.strategy.reduce_gradients()
         optimizer.step()  # clips and looks at the gradients in `on_before_optimizer_step`
+        self.guard.made(self._good)
         if logged:
             self.log("train/loss", reported, prog_bar=True, batch_size=1)
             self.log("lr", max(group["lr"] for group in optimizer.param_groups), batch_size=1)
             if self._grad_norm is not None:
                 self.log("grad_norm", self._grad_norm, batch_size=1)
         cast(LRScheduler, self.lr_schedulers()).step()
-        return loss
+        return reported
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clips by global norm; Lightning calls this within the step, when gradients are complete and unscaled."""
-        if self.clip is None and not self._logs_now:
-            return
+        if self._good and (self.clip is not None or self._logs_now or self.guard.limit > 0):
+            self._good = self._look_at_gradients(optimizer)
+        if not self._good:
+            optimizer.zero_grad()  # the step counts, and changes nothing
+
+    def _look_at_gradients(self, optimizer: Optimizer) -> bool:
+        """Clips the gradients and keeps their norm for the log; whether it is finite."""
         gradients = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         # A fused optimizer unscales float16 gradients itself, later.
         scale = scaler.get_scale() if scaler and getattr(optimizer, "_step_supports_amp_scaling", False) else 1.0
-        if self.clip is None:
+        if isinstance(self.trainer.strategy, Sharded):
+            norm = self.trainer.strategy.clip_gradients(gradients, None if self.clip is None else self.clip * scale)
+        elif self.clip is None:
             norm = get_total_norm([cast(Tensor, p.grad) for p in gradients])
         else:
             norm = clip_grad_norm_(gradients, self.clip * scale)
         norm = norm / scale
         self._grad_norm = norm
-        if scaler is None:  # a scaler expects overflows, and skips the step itself
-            self.guard.watch("the norm of the gradients", norm, self.trainer.global_step + 1)
+        if scaler is not None:  # it expects overflows, and skips the step itself
+            return True
+        return self._watch("the norm of the gradients", norm, self.trainer.global_step + 1)
+
+    def _watch(self, name: str, value: Tensor, step: int) -> bool:
+        good = self.guard.watch(name, value, step)
+        if not good:
+            self.on_bad_step(step, f"{name} is {value.item()}", self.guard.samples(step))
+        return good
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses to save weights that a loss which is not finite may have spoilt."""
@@ -146,21 +173,35 @@ class Objective(LightningModule, ABC):
 
         A rank that has no sample of a short last batch takes part in the exchange of gradients with zeros.
         """
-        count = len(next(iter(batch.values())))
-        if count == 0:
-            self._share(count)
-            self.manual_backward(self.loss(self.blank(batch)) * 0.0)
-            return torch.zeros((), device=self.device)
-        micro_batches = list(split(batch, self.micro_batch_size or count))
-        share = self._share(count)
+        count = size_of(batch)
+        micro_batches, share = self._micro_batches(batch)
         total = torch.zeros((), device=self.device)
         for index, micro_batch in enumerate(micro_batches):
-            weight = len(next(iter(micro_batch.values()))) / count
+            samples = size_of(micro_batch)
             with self._without_sync(index < len(micro_batches) - 1):
-                loss = self.loss(micro_batch) * (weight * share)
+                if samples:
+                    loss = self.loss(micro_batch) * (samples / count * share)
+                else:
+                    loss = self.loss(self.blank(batch)) * 0.0
                 self.manual_backward(loss)
             total += loss.detach()
         return total
+
+    def _micro_batches(self, batch: Batch) -> tuple[list[Batch], float]:
+        """At least one; where each pass is an act of all ranks, as many in each, those without a sample at the end.
+
+        And this rank's samples over the mean of all ranks: averaging gradients over ranks then weighs each sample
+        alike.
+        """
+        count = size_of(batch)
+        found = list(split(batch, self.micro_batch_size or max(count, 1))) or [batch]
+        everyone = self.control.gather(count, len(found))
+        share = count * len(everyone) / sum(samples for samples, _ in everyone) if count else 0.0
+        if not isinstance(self.trainer.strategy, Sharded):
+            return found, share
+        empty = {key: value[:0] for key, value in batch.items()}
+        most = max(int(batches) for _, batches in everyone)
+        return [*found, *[empty] * (most - len(found))], share
 
     def blank(self, batch: Batch) -> Batch:
         """One sample of zeros, shaped like those of an empty batch."""
@@ -168,15 +209,6 @@ class Objective(LightningModule, ABC):
             key: value.blank() if isinstance(value, Uneven) else value.new_zeros(1, *value.shape[1:])
             for key, value in batch.items()
         }
-
-    def _share(self, count: int) -> Tensor | float:
-        """This rank's samples over the mean of all ranks: averaging gradients over ranks then weighs each sample
-        alike.
-        """
-        if self.trainer.world_size == 1:
-            return 1.0
-        counts = torch.tensor(float(count), device=self.device)
-        return count / self._mean_of_ranks(counts)
 
     def _without_sync(self, quiet: bool) -> AbstractContextManager[None]:
         """Holds back the exchange of gradients between ranks until the last micro-batch."""
@@ -198,9 +230,18 @@ class Objective(LightningModule, ABC):
         return self.trainer._logger_connector.should_update_logs
 
 
+def _ignore(step: int, reason: str, samples: list[int]) -> None:
+    """Nothing is to be done about a step that is left out."""
+
+
+def size_of(batch: Batch) -> int:
+    """Samples of a batch."""
+    return len(next(iter(batch.values())))
+
+
 def split(batch: Batch, size: int) -> Iterator[Batch]:
     """Consecutive micro-batches of at most `size` samples, and as samples of their own sizes say."""
-    count = len(next(iter(batch.values())))
+    count = size_of(batch)
     uneven = next((value for value in batch.values() if isinstance(value, Uneven)), None)
     runs = [slice(start, start + size) for start in range(0, count, size)] if uneven is None else uneven.cuts(size)
     for run in runs:

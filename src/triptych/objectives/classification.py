@@ -17,7 +17,8 @@ from triptych.objectives.base import Batch, Objective
 from triptych.objectives.metrics import ClassificationMetrics, MultiLabelMetrics, SingleLabelMetrics
 from triptych.objectives.mixing import Mask, Mix
 from triptych.objectives.predictions import Predictions
-from triptych.objectives.validation import check_loaders, checked_names
+from triptych.objectives.validation import check_loaders, checked_names, few_samples, share_counts
+from triptych.parallel.sharded import Sharded
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -126,14 +127,17 @@ class ClassificationObjective(Objective):
         check_loaders(self.trainer, self.validation_names)
         for name, metrics in zip(self.validation_names, self._metrics(), strict=True):
             metrics.reset()
+            share_counts(metrics, self.trainer)
             self.predictions[name] = Predictions()
         self.confusion = {}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Counts one batch of a validation set; a rank's share of a short last one may be empty."""
-        if not len(batch["label"]):
-            return
         name = self.validation_names[dataloader_idx]
+        if not len(batch["label"]):
+            if isinstance(self.trainer.strategy, Sharded):
+                self.logits(self.blank(batch), name)  # an act of all processes
+            return
         logits, labels = self.logits(batch, name), batch["label"]
         self._metrics()[dataloader_idx].update(logits, labels, self.compute_loss(logits, labels))
         self.predictions[name].add(logits, labels, batch["index"])
@@ -141,10 +145,12 @@ class ClassificationObjective(Objective):
     def on_validation_epoch_end(self) -> None:
         """Logs each set under its name."""
         for name, metrics in zip(self.validation_names, self._metrics(), strict=True):
-            for metric, value in metrics.compute().items():
+            with few_samples():
+                found, confusion = metrics.compute(), metrics.confusion()
+            for metric, value in found.items():
                 shown = f"{name}/{metric}" == self.monitor
-                self.log(f"{name}/{metric}", value, prog_bar=shown, sync_dist=True, batch_size=1)
-            if (confusion := metrics.confusion()) is not None:
+                self.log(f"{name}/{metric}", value, prog_bar=shown, batch_size=1)
+            if confusion is not None:
                 self.confusion[name] = confusion.cpu()
 
     def _metrics(self) -> list[ClassificationMetrics]:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -16,14 +15,16 @@ from triptych.errors import UserError
 from triptych.features.front_end import FrontEnd, as_type
 from triptych.losses import softmax_contrastive, softmax_cross_entropy
 from triptych.losses.contrastive import PairLoss
-from triptych.objectives.base import Batch, Objective, split
+from triptych.objectives.base import Batch, Objective
 from triptych.objectives.gradient_cache import cached_backward
 from triptych.objectives.metrics import SingleLabelMetrics
 from triptych.objectives.predictions import Predictions
 from triptych.objectives.retrieval import RetrievalMetrics
-from triptych.objectives.validation import check_loaders, checked_names
+from triptych.objectives.validation import check_loaders, checked_names, few_samples, share_counts
 from triptych.parallel.exchange import Exchange, OwnRows
 from triptych.parallel.gather import Shards
+from triptych.parallel.mesh import data_group
+from triptych.parallel.sharded import Sharded
 
 # What a contrastive model has: `embed(modality, *inputs)` gives unit vectors, the scale is a logarithm, a bias may be
 # None, and `clamp_()` keeps the scale in its range.
@@ -134,6 +135,7 @@ class ContrastiveObjective(Objective):
         self.confusion = {}
         for name, metrics in self._sets():
             metrics.reset()
+            share_counts(metrics, self.trainer)
             if name in self.prompts:
                 self.predictions[name] = Predictions()
                 self._classes[name] = self._embed_classes(self.prompts[name])
@@ -148,7 +150,12 @@ class ContrastiveObjective(Objective):
             if ids is None:
                 ids = metrics.samples + torch.tensor(shards.own, device=loss.device)
             metrics.update(features, ids, loss, shards.total)
-        elif len(labels := batch["label"] if "label" in batch else batch["id"]):
+            return
+        labels = batch["label"] if "label" in batch else batch["id"]
+        if not len(labels):
+            if isinstance(self.trainer.strategy, Sharded):
+                self._embed(self._classified, self.blank(batch))  # an act of all processes
+        else:
             logits = self.pair.logit_scale.exp() * self._embed(self._classified, batch).float() @ self._classes[name].T
             metrics.update(logits, labels, softmax_cross_entropy(logits, labels))
             self.predictions[name].add(logits, labels, batch["index"])
@@ -157,10 +164,13 @@ class ContrastiveObjective(Objective):
         """Logs each set under its name."""
         for name, metrics in self._sets():
             retrieval = isinstance(metrics, RetrievalMetrics)
-            for metric, value in (metrics.compute(self._group) if retrieval else metrics.compute()).items():
+            with few_samples():
+                found = metrics.compute(self._group) if retrieval else metrics.compute()
+                confusion = None if retrieval else metrics.confusion()
+            for metric, value in found.items():
                 shown = f"{name}/{metric}" == self.monitor
-                self.log(f"{name}/{metric}", value, prog_bar=shown, sync_dist=True, batch_size=1)
-            if not retrieval and (confusion := metrics.confusion()) is not None:
+                self.log(f"{name}/{metric}", value, prog_bar=shown, batch_size=1)
+            if confusion is not None:
                 self.confusion[name] = confusion.cpu()
 
     def blank(self, batch: Batch) -> Batch:
@@ -170,8 +180,7 @@ class ContrastiveObjective(Objective):
 
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of the global batch, after they are averaged over processes."""
-        count = len(batch[self.modalities[0]])
-        micro_batches = list(split(batch, self.micro_batch_size or max(count, 1))) or [batch]
+        micro_batches, _ = self._micro_batches(batch)
 
         def loss(features: list[Tensor], shared: list[Tensor]) -> Tensor:
             return self._exchange(features, shared, batch.get("id"), self._agree(features))
@@ -215,10 +224,7 @@ class ContrastiveObjective(Objective):
     @property
     def _group(self) -> dist.ProcessGroup | None:
         """The processes that hold other samples: peers that hold parts of one model hold the same."""
-        strategy = self.trainer.strategy
-        return (
-            strategy.device_mesh["data_parallel"].get_group() if isinstance(strategy, ModelParallelStrategy) else None
-        )
+        return data_group(self.trainer)
 
     def _sets(self) -> list[tuple[str, SingleLabelMetrics | RetrievalMetrics]]:
         kinds = [cast(SingleLabelMetrics | RetrievalMetrics, metrics) for metrics in self.metrics]

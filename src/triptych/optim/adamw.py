@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from triptych.errors import UserError
 from triptych.optim.groups import parameter_groups
 from triptych.optim.layers import split_by_layer
+from triptych.parallel.optimizer_state import split_whole
 
 FUSED_DEVICES = frozenset(("cpu", "cuda", "mps", "xpu"))
 
@@ -29,7 +30,7 @@ def adamw(
     (`triptych.optim.layers`).
     """
     check_adam(lr, betas, eps, weight_decay)
-    groups = split_by_layer(model, parameter_groups(model, weight_decay), lr, layer_decay)
+    groups = split_whole(split_by_layer(model, parameter_groups(model, weight_decay), lr, layer_decay))
     parameters = [parameter for group in groups for parameter in group["params"]]
     return torch.optim.AdamW(
         groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=choose_fused(parameters, fused) or None

@@ -7,7 +7,7 @@ Training"), so that an update is as large as AdamW's: both take one `lr` and one
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,11 @@ from triptych.optim.adamw import check_adam, choose_fused
 from triptych.optim.groups import check_groups, parameter_groups
 from triptych.optim.layers import split_by_layer
 from triptych.optim.polar import orthogonalise
+from triptych.parallel.optimizer_state import split_whole
+from triptych.parallel.pieces import LAYOUTS, gather_whole, local
+
+GATHERED = 1 << 28
+"""Bytes of matrices that are whole in one process at a time, where processes hold shares of them."""
 
 
 def muon(
@@ -68,7 +73,7 @@ def muon(
     parameters = [parameter for group in rest for parameter in group["params"]]
     rest_lr = lr if adamw_lr is None else adamw_lr
     hidden = split_by_layer(model, hidden, lr, layer_decay)
-    rest = split_by_layer(model, rest, rest_lr, layer_decay)
+    rest = split_whole(split_by_layer(model, rest, rest_lr, layer_decay))
     return MuonAdamW(
         BatchedMuon(hidden, matrices, lr=lr, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps),
         torch.optim.AdamW(
@@ -92,7 +97,10 @@ def matrices_of(model: nn.Module) -> dict[Tensor, list[int]]:
     matrices: dict[Tensor, list[int]] = {}
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            matrices[module.weight] = module.splits if isinstance(module, FusedLinear) else [len(module.weight)]
+            rows = module.splits if isinstance(module, FusedLinear) else [len(module.weight)]
+            # A tensor-parallel process has a share of each matrix.
+            whole = LAYOUTS[module.weight].own.shape[0] if module.weight in LAYOUTS else sum(rows)
+            matrices[module.weight] = [each * whole // sum(rows) for each in rows]
     return matrices
 
 
@@ -127,22 +135,41 @@ class BatchedMuon(Optimizer):
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
                 continue
-            gradients = [parameter.grad for parameter in parameters]
+            gradients = [local(parameter.grad) for parameter in parameters if parameter.grad is not None]
             for parameter in parameters:
                 if not self.state[parameter]:
                     self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-            buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+            buffers = [local(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
             foreach.lerp_(buffers, gradients, 1 - group["momentum"])
             updates = foreach.lerp(gradients, buffers, group["momentum"]) if group["nesterov"] else buffers
-            foreach.mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            self._apply(group, parameters, updates)
+            foreach.mul_([local(parameter) for parameter in parameters], 1 - group["lr"] * group["weight_decay"])
+            rows = [self._rows[parameter] for parameter in parameters]
+            if parameters[0] in LAYOUTS:
+                self._apply_shared(group, parameters, rows, updates)
+            else:
+                self._apply(group, parameters, rows, updates)
         return loss
 
-    def _apply(self, group: dict[str, Any], parameters: Sequence[Tensor], updates: Sequence[Tensor]) -> None:
+    def _apply_shared(
+        self, group: dict[str, Any], parameters: list[Tensor], rows: list[list[int]], updates: Sequence[Tensor]
+    ) -> None:
+        """Where processes hold shares of the matrices: the direction is that of a whole one, so updates are gathered,
+        some matrices at a time, and each process takes its share of what they come to.
+        """
+        for run in _runs(parameters):
+            wholes = gather_whole(parameters[run], updates[run])
+            steps = [torch.zeros_like(whole) for whole in wholes]
+            self._apply(group, steps, rows[run], wholes)
+            for parameter, step in zip(parameters[run], steps, strict=True):
+                here = local(parameter)
+                here.add_(LAYOUTS[parameter].own.local_of(step, here))
+
+    def _apply(
+        self, group: dict[str, Any], parameters: Sequence[Tensor], rows: list[list[int]], updates: Sequence[Tensor]
+    ) -> None:
         batches: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter, update in zip(parameters, updates, strict=True):
-            rows = self._rows[parameter]
-            for matrix, step in zip(parameter.split(rows), update.split(rows), strict=True):
+        for parameter, splits, update in zip(parameters, rows, updates, strict=True):
+            for matrix, step in zip(parameter.split(splits), update.split(splits), strict=True):
                 batches[(matrix.shape, matrix.device, matrix.dtype)].append((matrix, step))
         for (shape, device, _), pairs in batches.items():
             stacked = torch.stack([step for _, step in pairs])
@@ -151,6 +178,18 @@ class BatchedMuon(Optimizer):
             # As large as an AdamW update (Moonlight): the mean square of an orthogonal direction is 1 / longer side.
             directions.mul_(-group["lr"] * 0.2 * math.sqrt(max(shape)))
             foreach.add_([matrix for matrix, _ in pairs], list(directions.unbind()))
+
+
+def _runs(parameters: Sequence[Tensor]) -> Iterator[slice]:
+    """Neighbours whose matrices take at most `GATHERED` bytes together, or one larger one."""
+    start, size = 0, 0
+    for number, parameter in enumerate(parameters):
+        more = math.prod(LAYOUTS[parameter].own.shape) * parameter.element_size()
+        if number > start and size + more > GATHERED:
+            yield slice(start, number)
+            start, size = number, 0
+        size += more
+    yield slice(start, len(parameters))
 
 
 class MuonAdamW(Optimizer):

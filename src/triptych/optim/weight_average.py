@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from triptych.errors import UserError
 from triptych.optim import foreach
+from triptych.parallel.pieces import local
 
 
 class WeightAverage(ABC):
@@ -30,13 +31,15 @@ class WeightAverage(ABC):
                 )
         self.swapped = False
         self._model = model
-        tensors = model.state_dict(keep_vars=True)
+        # Where processes hold the model together, each averages what it has.
+        tensors = {name: local(tensor) for name, tensor in model.state_dict(keep_vars=True).items()}
         # A tensor that the model holds under several names is averaged once, under the first.
         first: dict[int, str] = {}
         self._names = {name: first.setdefault(id(tensor), name) for name, tensor in tensors.items()}
         unique = {name: tensors[name] for name in self._names.values()}
         self._shadows = {name: tensor.detach().clone() for name, tensor in unique.items()}
-        self._parameters = {name: tensor for name, tensor in unique.items() if isinstance(tensor, nn.Parameter)}
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        self._parameters = {name: tensor for name, tensor in unique.items() if name not in buffers}
         self._buffers = [name for name in unique if name not in self._parameters]
 
     @abstractmethod

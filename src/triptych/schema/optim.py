@@ -115,6 +115,7 @@ class Checkpointing(Part):
         range=Range(choices=("min", "max")),
     )
     keep: int = option("newest saves that stay; `best` stays besides", default=2, range=Range(least=1))
+    background: bool = option("write saves while training goes on, from a copy in memory", default=True)
 
 
 @dataclass

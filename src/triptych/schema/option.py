@@ -54,9 +54,12 @@ class Pixels(Range):
 PIXELS = Pixels()
 
 
-def option(help: str, *, default: Any = MISSING, range: Range | None = None) -> Any:
-    """A documented field. Without a `default` the YAML file of the group must give the value."""
-    metadata = {"help": help, "range": range or Range()}
+def option(help: str, *, default: Any = MISSING, range: Range | None = None, positional: bool = False) -> Any:
+    """A documented field. Without a `default` the YAML file of the group must give the value.
+
+    The `positional` fields of a task are also given by bare words, in their order: `triptych compare RUN RUN`.
+    """
+    metadata = {"help": help, "range": range or Range(), "positional": positional}
     if default is MISSING:
         return field(default="???", metadata=metadata)
     if isinstance(default, list | dict):

@@ -6,17 +6,20 @@ from typing import Any
 
 from triptych.schema.attention import Attention
 from triptych.schema.benchmark import Benchmark, LearningRate
+from triptych.schema.compare import Compare
 from triptych.schema.doctor import Doctor
 from triptych.schema.evaluate import Evaluate, Predict, Weights
 from triptych.schema.export import Export
 from triptych.schema.finetune import Finetune
 from triptych.schema.run import Train
 from triptych.schema.statistics import Statistics
+from triptych.schema.status import Status
 from triptych.schema.zero_shot import ZeroShot
 
 ROOTS: dict[str, type[Any]] = {
     "attention": Attention,
     "benchmark": Benchmark,
+    "compare": Compare,
     "doctor": Doctor,
     "evaluate": Evaluate,
     "export": Export,
@@ -24,6 +27,7 @@ ROOTS: dict[str, type[Any]] = {
     "learning_rate": LearningRate,
     "predict": Predict,
     "statistics": Statistics,
+    "status": Status,
     "train": Train,
     "zero_shot": ZeroShot,
 }
@@ -33,6 +37,12 @@ ROOTS: dict[str, type[Any]] = {
 def shorthand(task: str) -> frozenset[str]:
     """Keys of a task of which `KEY=PATH` is short for `KEY.path=PATH`."""
     return frozenset(item.name for item in dataclasses.fields(ROOTS[task]) if _is_checkpoint(item.type))
+
+
+@cache
+def positional(task: str) -> tuple[str, ...]:
+    """Keys of a task whose values are also given by bare words, in this order: `triptych compare RUN RUN`."""
+    return tuple(item.name for item in dataclasses.fields(ROOTS[task]) if item.metadata.get("positional"))
 
 
 def _is_checkpoint(kind: Any) -> bool:

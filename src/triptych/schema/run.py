@@ -30,7 +30,41 @@ class Trainer:
     validate_every: float = option("epochs between two validations", range=Range(above=0))
     log_every: int = option("steps between two rows of metrics.csv", range=Range(least=1))
     accelerator: str = option("device to train on", default="auto", range=Range(choices=("auto", "cpu", "gpu", "mps")))
-    devices: int = option("devices to train on", default=1, range=Range(least=1))
+    devices: int = option(
+        "devices of this machine to train on, one process each; under torchrun or srun, which start the processes, "
+        "leave it alone",
+        default=1,
+        range=Range(least=1),
+    )
+    sharded: bool = option(
+        "weights, gradients and optimizer states are shared out among the data-parallel processes (FSDP2)",
+        default=False,
+    )
+    replicas: int = option(
+        "whole models among the sharded ones (HSDP); 1 shards over all processes", default=1, range=Range(least=1)
+    )
+    tensor: int = option(
+        "processes that share each matrix product (tensor parallel); they see the same samples",
+        default=1,
+        range=Range(least=1),
+    )
+    pipeline: int = option("stages of consecutive blocks, a process each", default=1, range=Range(least=1))
+    timeout: float = option(
+        "seconds that a process may keep the others waiting before the job ends, with the process named",
+        default=600.0,
+        range=Range(above=0),
+    )
+    skip_bad_steps: int = option(
+        "steps in a row with a loss or gradients that are not finite which are left out before the run stops; above 0, "
+        "a GPU waits for the loss of each step",
+        default=0,
+        range=Range(least=0),
+    )
+    restarts: int = option(
+        "how often the processes of this machine are started again from the last checkpoint after one was lost",
+        default=0,
+        range=Range(least=0),
+    )
     precision: str = option(
         "arithmetic; auto is bf16-mixed on a CUDA device that has bfloat16 and 32-true elsewhere",
         default="auto",
