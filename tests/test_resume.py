@@ -1,6 +1,7 @@
 """A run killed at any step, resumed, killed and resumed again is the run that was never interrupted, bit for bit."""
 
 import csv
+import json
 import multiprocessing
 import os
 import random
@@ -125,3 +126,6 @@ def test_resume_goes_on_for_longer(pictures: Path, tmp_path: Path) -> None:
     run = only_run(tmp_path)
     finish([f"resume={run}", "trainer.epochs=2"])
     assert [int(row["step"]) for row in trace(run)] == list(range(1, 2 * STEPS_PER_EPOCH + 1))
+    # However the program was started: the command is what a user would type.
+    command = json.loads((run / "summary.json").read_text())["command"]
+    assert command == f"triptych train resume='{run}' trainer.epochs=2"
