@@ -17,9 +17,10 @@ from triptych.analysis.roads import roads
 from triptych.callbacks.display import Status, display
 from triptych.data.source import Source
 from triptych.errors import UserError
-from triptych.evaluation.ranks import Ranks, joined, launch, launched
 from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
+from triptych.parallel.launch import launch, launched
+from triptych.parallel.ranks import Ranks, joined
 from triptych.rundir import Masking, RunDirectory, console
 
 Settings = dict[str, Any]

@@ -24,10 +24,10 @@ from triptych.evaluation.common import (
 )
 from triptych.evaluation.given import GivenModel, device_of, load_given
 from triptych.evaluation.inference import Forward, WholeBatches, merge, run_over
-from triptych.evaluation.ranks import Ranks
 from triptych.evaluation.scores import Rules, SetScores
 from triptych.evaluation.sets import build_sets
 from triptych.features.audio_preprocess import AudioPreprocess
+from triptych.parallel.ranks import Ranks
 from triptych.rundir import Masking, RunDirectory, RunLog, write_atomic
 
 log = logging.getLogger("triptych.evaluation")

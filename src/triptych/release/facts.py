@@ -11,6 +11,7 @@ from torch import nn
 from triptych.analysis.class_table import read_classes
 from triptych.analysis.metrics import STEP, Row, read_metrics
 from triptych.analysis.per_class import ClassScore
+from triptych.checkpoints.format import has_weights
 from triptych.checkpoints.manifest import EMA, MANIFEST, read_manifest
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
@@ -61,7 +62,7 @@ def gather(model: nn.Module, path: Path, classes: list[str], weights: str) -> Fa
     step, averaged = None, False
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path)
-        step, averaged = int(manifest.facts["step"]), weights == "ema" and EMA in manifest.files
+        step, averaged = int(manifest.facts["step"]), weights == "ema" and has_weights(path, EMA)
     run = RunDirectory.holding(path)
     if run is None:
         name = path.resolve().stem

@@ -13,12 +13,12 @@ from triptych.checkpoints.load import load
 from triptych.errors import UserError
 from triptych.evaluation.given import checkpoint_at
 from triptych.evaluation.inference import AUTOCAST
-from triptych.evaluation.ranks import Ranks
 from triptych.features.audio_preprocess import AudioPreprocess
 from triptych.features.preprocess import Preprocess
 from triptych.models.classifier import Inputs
 from triptych.models.contrastive import Contrastive
 from triptych.models.zero_shot import class_embeddings, embed_texts
+from triptych.parallel.ranks import Ranks
 
 Item = TypeVar("Item")
 

@@ -15,12 +15,12 @@ from triptych.errors import UserError
 from triptych.evaluation.common import Circumstances, Progress, Settings, run_name
 from triptych.evaluation.given import device_of
 from triptych.evaluation.inference import Forward, Said, WholeBatches, merge, run_over
-from triptych.evaluation.ranks import Ranks
 from triptych.evaluation.scores import Rules, SetScores
 from triptych.evaluation.sets import TRAIN, check_channels, medium_of, sources_of
 from triptych.features.preprocess import Preprocess
 from triptych.measure.retrieval import Retrieval
 from triptych.models.zero_shot import PLACE, similarity_logits
+from triptych.parallel.ranks import Ranks
 from triptych.prompts.words import ClassFile, spoken, templates_of
 from triptych.rundir import Masking, RunDirectory, RunLog
 from triptych.zero_shot import outputs

@@ -11,9 +11,9 @@ from triptych.evaluation.given import GivenModel, device_of
 from triptych.evaluation.inference import Forward
 from triptych.evaluation.inputs import find_inputs
 from triptych.evaluation.predict import out, tell
-from triptych.evaluation.ranks import Ranks
 from triptych.evaluation.told import table
 from triptych.models.zero_shot import PLACE, ZeroShotClassifier
+from triptych.parallel.ranks import Ranks
 from triptych.zero_shot.given import TextForward, load_pair
 
 _BATCH, _WORKERS = 32, 4

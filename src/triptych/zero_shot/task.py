@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from triptych.errors import UserError
 from triptych.evaluation.common import Settings, share
 from triptych.evaluation.outputs import need_parquet
-from triptych.evaluation.ranks import Ranks
+from triptych.parallel.ranks import Ranks
 from triptych.prompts.words import ClassFile, labels_of, templates_of
 from triptych.zero_shot.measure import Measurement
 from triptych.zero_shot.picture import ask
