@@ -62,7 +62,10 @@ def _counted(report: Path, words: list[str]) -> int:
     whole = Objective.training_step
     reduced: list[int] = []
 
-    def hook(state: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
+    def hook(  # DDP asks for this very annotation
+        state: Any,
+        bucket: dist.GradBucket,  # pyright: ignore[reportPrivateImportUsage]
+    ) -> torch.futures.Future[torch.Tensor]:
         """DDP reduces in C++, out of sight of Python; a hook is called once for each bucket that is reduced."""
         reduced.append(bucket.buffer().nbytes)
         work = dist.all_reduce(bucket.buffer() / dist.get_world_size(), async_op=True)

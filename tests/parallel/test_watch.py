@@ -1,6 +1,7 @@
 """Processes that are lost, stopped or stuck are named."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -55,7 +56,8 @@ def test_a_silent_rank_is_named_to_all(store: Store) -> None:
     crew = Crew(store, 3, 0.6)
     time.sleep(0.3)
     crew.watches[2].at(17, "data")
-    time.sleep(0.3)
+    time.sleep(0.15)
+    crew.watches[0].at(18, "step")
     crew.watches[2].__exit__()  # as one that is stopped: it says nothing any more
     deadline = time.monotonic() + 10
     while {0, 1} - crew.told.keys():
@@ -103,3 +105,37 @@ def test_a_store_that_does_not_answer_is_a_lost_link() -> None:
     assert "rank 1 on " in told[0]
     assert "has not reached rank 0" in told[0]
     assert "Connection timed out" in told[0]
+
+
+def test_a_store_that_never_answers_is_a_lost_link_too() -> None:
+    """As when the cable is cut: no error, only silence."""
+    told: list[str] = []
+    over = threading.Event()
+
+    def hang() -> Store:
+        over.wait(20)
+        raise RuntimeError("too late")
+
+    with Watch(1, 2, hang, 0.4, told.append):
+        deadline = time.monotonic() + 4
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.02)
+        over.set()
+    assert "has not reached rank 0" in told[0]
+
+
+def test_after_a_broken_exchange_who_is_gone_is_named_sooner(store: Store) -> None:
+    """Long before the limit: the limit is for those that may be busy."""
+    crew = Crew(store, 3, 5.0)
+    time.sleep(1)
+    crew.watches[2].__exit__()
+    start = time.monotonic()
+    waiting = [threading.Thread(target=each.broken, args=(RuntimeError("reset by peer"),)) for each in crew.watches[:2]]
+    for each in waiting:
+        each.start()
+    crew.wait({0, 1}, 5)
+    assert time.monotonic() - start < 4.5
+    assert all("rank 2" in message and "no sign of life" in message for message in crew.told.values()), crew.told
+    for each in waiting:
+        each.join()
+    crew.leave()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from triptych.parallel.watch import Watch
@@ -35,9 +36,16 @@ class Vigil(Callback):
         self._leave()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._watching and _of_an_exchange(exception):
+            self._watch.broken(exception)
         self._leave()
 
     def _leave(self) -> None:
         if self._watching:
             self._watch.__exit__()
             self._watching = False
+
+
+def _of_an_exchange(error: BaseException) -> bool:
+    """Whether it says that a collective failed; gloo has no type of error of its own."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))

@@ -43,30 +43,47 @@ class Watch:
     ) -> None:  # fmt: skip
         self._rank, self._world_size, self._timeout = rank, world_size, timeout
         self._connect, self._end = connect, end or _end
+        self._silence = timeout
         self._interval = min(5.0, max(0.1, timeout / 10))
         self._stopping = threading.Event()
         self._place: tuple[int, str] = (0, "start")
         self._moved = time.monotonic()
         self._seen: dict[int, tuple[Any, float]] = {}
-        self._thread: threading.Thread | None = None
+        self._answered = 0.0
+        self._trouble = ""
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> "Watch":
-        self._moved = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
+        self._moved = self._answered = time.monotonic()
+        # What is asked of a store whose machine is gone may never come back: another thread has an eye on the clock.
+        works = {"watch": self._talk, "watch of the watch": self._wait_for_answers}
+        self._threads = [threading.Thread(target=work, name=name, daemon=True) for name, work in works.items()]
+        for each in self._threads:
+            each.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=self._interval)
+        for each in self._threads:
+            each.join(timeout=self._interval)
 
     def at(self, step: int, phase: str) -> None:
         """This process has got so far: into `phase` ("step", "data", "validation", "save") of a step."""
         self._place, self._moved = (step, phase), time.monotonic()
 
-    def _run(self) -> None:
-        answered = time.monotonic()
+    def broken(self, error: BaseException) -> None:
+        """An exchange with the others failed, as it does when one of them is gone: waits for the word who it is, and
+        ends. Silence is now a matter of a few signs of life.
+        """
+        self._silence = min(self._timeout, 4 * self._interval)
+        if self._stopping.wait(self._silence + 4 * self._interval):
+            self.__exit__()  # it is known, and being told
+            return
+        self._stopping.set()
+        told = str(error).strip().splitlines()
+        self._end(f"rank {self._rank} has lost its connection to another, and it is not known to which ({told[-1:]})")
+
+    def _talk(self) -> None:
         store: Store | None = None
         beat = 0
         while not self._stopping.wait(self._interval if beat else 0):
@@ -79,20 +96,24 @@ class Watch:
                         store.set(_VERDICT, "")
                 store.set(str(self._rank), json.dumps([beat, *self._place, socket.gethostname(), os.getpid()]))
                 verdict = self._look(store)
-                answered = time.monotonic()
+                self._answered = time.monotonic()
             except Exception as error:
-                store = None
-                silent = time.monotonic() - answered
-                verdict = None
-                if silent > self._timeout:
-                    verdict = (
-                        f"rank {self._rank} on {socket.gethostname()} has not reached rank 0"
-                        f"{self._name(0)} for {silent:.0f} s (trainer.timeout={self._timeout:g}): that machine or the "
-                        f"link to it is lost ({str(error).splitlines()[0][:200]})"
-                    )
+                store, verdict = None, None
+                self._trouble = f" ({str(error).splitlines()[0][:200]})"
             if verdict is not None and not self._stopping.is_set():
+                self._stopping.set()
                 self._end(verdict)
-                return
+
+    def _wait_for_answers(self) -> None:
+        while not self._stopping.wait(self._interval):
+            silent = time.monotonic() - self._answered
+            if silent > self._silence:
+                self._stopping.set()
+                self._end(
+                    f"rank {self._rank} on {socket.gethostname()} has not reached rank 0{self._name(0)} for "
+                    f"{silent:.0f} s (trainer.timeout={self._timeout:g}): that machine or the link to it is "
+                    f"lost{self._trouble}"
+                )
 
     def _look(self, store: Store) -> str | None:
         """What is wrong, as the first process finds it."""
@@ -113,7 +134,7 @@ class Watch:
 
     def _silent(self, now: float) -> str | None:
         for rank, (told, since) in self._seen.items():
-            if now - since > self._timeout:
+            if now - since > self._silence:
                 place = f"; it was in {told[2]} of step {told[1]}" if told else "; it has never said anything"
                 return (
                     f"rank {rank}{self._name(rank)} has given no sign of life for {now - since:.0f} s "
