@@ -32,6 +32,7 @@ from triptych.errors import UserError
 from triptych.heap import keep_freed_memory
 from triptych.kinds import check_teacher, kind_of
 from triptych.objectives.base import Objective
+from triptych.parallel.apply import checkpoint_activations
 from triptych.parallel.environment import JoinedEnvironment
 from triptych.parallel.ranks import Ranks, connect
 from triptych.parallel.sharded import Sharded
@@ -102,14 +103,17 @@ class Job:
         for tower in towers:
             tower.copy_to(self.model, settings["model"]["towers"][tower.name])
         self.strategy.prepare(self.model)
+        checkpoint_activations(
+            self.model, trainer["activation_checkpointing"], trainer["activation_checkpointing_every"]
+        )
         self.objective = self._objective()
         self.checkpoint = self._checkpoint()
         self.trainer = self._trainer(self.checkpoint)
 
     def fit(self) -> None:
         """Trains to the end, then writes the summary, the pictures and the report."""
-        if self.settings["trainer"]["compile"]:
-            self.model.compile()
+        if self.settings["trainer"]["compile"] and not isinstance(self.parallel, Sharded):
+            self.model.compile()  # `Sharded` compiles each block
         if share := self.grid.data_rank(self.ranks.rank):
             seed_share(self.settings["seed"], share)
         if self.trainer.strategy.root_device.type == "cpu":

@@ -23,6 +23,7 @@ from triptych.nn.norm import LayerNorm, RMSNorm
 from triptych.nn.patch import PatchEmbedding
 from triptych.nn.pool import AttentionPool, ClassTokenPool, MeanPool
 from triptych.nn.position import LearnedPosition, RotaryPosition
+from triptych.nn.recompute import whole
 from triptych.towers.vision import VisionTower
 
 POOLS: dict[str, Callable[..., Any]] = {
@@ -185,7 +186,7 @@ def gradients_written_out(model: Classifier, image: Tensor, target: int) -> Tens
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradient_rollout_is_the_paper_s(pool: str, frozen: bool, checkpointing: bool) -> None:
     model = make(pool)
-    model.tower.stack.activation_checkpointing = checkpointing
+    model.tower.stack.recompute(whole if checkpointing else None)
     images = mixed_images()
     wanted = [gradients_written_out(model, image, 3).detach() for image in images]
     model.requires_grad_(not frozen)

@@ -11,8 +11,8 @@ pytestmark = pytest.mark.slow
 WAYS = {
     "ddp_2": (2, ["trainer=ddp"]),
     "ddp_3": (3, ["trainer=ddp"]),
-    "fsdp_2": (2, ["trainer=fsdp"]),
-    "fsdp_4": (4, ["trainer=fsdp"]),
+    "fsdp_2": (2, ["trainer=fsdp", "trainer.activation_checkpointing=selective"]),
+    "fsdp_4": (4, ["trainer=fsdp", "trainer.activation_checkpointing=blocks"]),
     "hsdp_4": (4, ["trainer=fsdp", "trainer.replicas=2"]),
     "tp_2": (2, ["trainer=tp", "trainer.tensor=2"]),
     "fsdp_tp_4": (4, ["trainer=fsdp_tp"]),

@@ -81,37 +81,6 @@ def test_packed_padded_and_separate_agree_and_every_parameter_gets_a_gradient(
     assert all(grad.abs().max() > 1e-7 for grad in expected[1:])
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("stochastic_depth", [0.0, 0.6])
-def test_activation_checkpointing_changes_nothing(packed: bool, stochastic_depth: float) -> None:
-    stack = make(stochastic_depth=stochastic_depth).train()
-    lengths = LENGTHS if packed else [4] * 4
-    layout = SequenceLayout.packed_from(lengths) if packed else SequenceLayout.dense(4, 4)
-    x = torch.randn(sum(lengths), DIM) if packed else torch.randn(4, 4, DIM)
-    results = []
-    for checkpointing in (False, True):
-        stack.activation_checkpointing = checkpointing
-        torch.manual_seed(3)
-        results.append([*run(stack, x, lambda x: stack(x, layout)), torch.rand(1)])
-    for plain, checkpointed in zip(*results, strict=True):
-        assert torch.equal(plain, checkpointed)
-
-
-def test_checkpointing_keeps_less() -> None:
-    stack = make().train()
-    layout, x = SequenceLayout.dense(2, 5), torch.randn(2, 5, DIM)
-
-    def saved() -> int:
-        kept: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-            stack(x, layout)
-        return sum(kept)
-
-    whole = saved()
-    stack.activation_checkpointing = True
-    assert saved() < whole / 2
-
-
 def test_intermediates_end_in_the_output() -> None:
     stack, layout, x = make().eval(), SequenceLayout.dense(2, 5), torch.randn(2, 5, DIM)
     features = stack.intermediates(x, layout)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from triptych.nn.drop import Kept, add_branch
 from triptych.nn.layout import SequenceLayout
 from triptych.nn.mixers.base import Mixer
+from triptych.nn.recompute import Recompute
 
 
 class LayerScale(nn.Module):
@@ -24,7 +25,8 @@ class Block(nn.Module):
     """Pre-norm transformer block: ``x + mixer(norm(x))``, then ``x + feedforward(norm(x))``.
 
     ``mixer``, ``feedforward`` and ``norm`` are factories called with ``dim``. ``layer_scale`` is the initial gain of
-    both branches, None for no gain.
+    both branches, None for no gain. What ``recompute`` holds, if anything, runs the block where gradients are wanted:
+    see `triptych.nn.recompute`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Block(nn.Module):
         self.feedforward_norm = norm(dim)
         self.feedforward = feedforward(dim)
         self.feedforward_scale = None if layer_scale is None else LayerScale(dim, layer_scale)
+        self.recompute: Recompute | None = None
 
     def forward(
         self,
@@ -50,6 +53,13 @@ class Block(nn.Module):
         kept_mixer: Kept | None = None,
         kept_feedforward: Kept | None = None,
     ) -> Float[Tensor, "*batch dim"]:
+        if self.recompute is not None and torch.is_grad_enabled():
+            return self.recompute(self._forward, x, layout, kept_mixer, kept_feedforward)
+        return self._forward(x, layout, kept_mixer, kept_feedforward)
+
+    def _forward(
+        self, x: Tensor, layout: SequenceLayout, kept_mixer: Kept | None, kept_feedforward: Kept | None
+    ) -> Tensor:
         x = add_branch(x, layout, kept_mixer, _gain(self.mixer_scale), self.mix)
         return add_branch(x, layout, kept_feedforward, _gain(self.feedforward_scale), self.transform)
 

@@ -1,16 +1,15 @@
-"""A stack of blocks: depth, stochastic depth, activation checkpointing, the final norm."""
+"""A stack of blocks: depth, stochastic depth, the final norm."""
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from triptych.nn.block import Block
 from triptych.nn.drop import Kept, draw_kept
 from triptych.nn.layout import SequenceLayout
 from triptych.nn.mixers.base import Abilities, Mixer, require
+from triptych.nn.recompute import Recompute
 
 NOTHING = Abilities()
 
@@ -20,7 +19,6 @@ class Stack(nn.Module):
 
     ``stochastic_depth`` is the rate at which the last block's branches are dropped, for each sample; it grows linearly
     from 0 at the first block. ``needs`` is what the tower asks of the mixer: one that cannot raises ValueError here.
-    Set ``activation_checkpointing`` to keep only the blocks' inputs and compute the rest again in the backward pass.
     """
 
     def __init__(
@@ -34,7 +32,6 @@ class Stack(nn.Module):
         stochastic_depth: float = 0.0,
         final_norm: bool = True,
         needs: Abilities = NOTHING,
-        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if depth < 1:
@@ -48,12 +45,19 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm(dim) if final_norm else nn.Identity()
         self.rates = [stochastic_depth * i / (depth - 1) for i in range(depth)] if depth > 1 else [stochastic_depth]
-        self.activation_checkpointing = activation_checkpointing
+
+    def recompute(self, how: Recompute | None, every: int = 1) -> None:
+        """Has each ``every``-th block, from the first on, compute again what the backward pass needs, as `how` does
+        (`triptych.nn.recompute`); the others keep it. None has all keep it, as at first.
+        """
+        for place, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            block.recompute = how if place % every == 0 else None
 
     def forward(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> Float[Tensor, "*batch dim"]:
         """Tokens to tokens, the final norm applied."""
         for block, kept in zip(self.blocks, self._draw(layout), strict=True):
-            x = self._run(block, x, layout, kept)
+            x = block(x, layout, *kept)
         return self.norm(x)
 
     def intermediates(self, x: Float[Tensor, "*batch dim"], layout: SequenceLayout) -> list[Tensor]:
@@ -62,7 +66,7 @@ class Stack(nn.Module):
         """
         features = []
         for block, kept in zip(self.blocks, self._draw(layout), strict=True):
-            x = self._run(block, x, layout, kept)
+            x = block(x, layout, *kept)
             features.append(self.norm(x))
         return features
 
@@ -71,10 +75,3 @@ class Stack(nn.Module):
             return [(None, None)] * len(self.blocks)
         kept = draw_kept([rate for rate in self.rates for _ in range(2)], layout)
         return list(zip(kept[::2], kept[1::2], strict=True))
-
-    def _run(
-        self, block: nn.Module, x: Tensor, layout: SequenceLayout, kept: tuple[Kept | None, Kept | None]
-    ) -> Tensor:
-        if self.activation_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, layout, *kept, use_reentrant=False)
-        return block(x, layout, *kept)

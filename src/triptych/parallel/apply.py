@@ -1,5 +1,6 @@
 """Makes a model one that several processes hold together, always in the same order: tensor parallel, then activation
-checkpointing and compilation of each block, then FSDP2.
+checkpointing and compilation of each block, then FSDP2. Blocks compute again by themselves (`checkpoint_activations`),
+so that comes before their compilation whenever it is asked for.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+from triptych.errors import UserError
+from triptych.nn.recompute import selective, whole
 from triptych.nn.stack import Stack
 from triptych.parallel.mesh import Mesh
 from triptych.parallel.pieces import Cut
@@ -26,6 +29,26 @@ class Sharding:
 
     low_precision: bool = False
     compile: bool = False
+
+
+RECOMPUTE = {"none": None, "blocks": whole, "selective": selective}
+"""What `trainer.activation_checkpointing` may be."""
+
+
+def checkpoint_activations(model: nn.Module, choice: str, every: int) -> None:
+    """Has each `every`-th block of each stack keep less for the backward pass, as `choice` (of `RECOMPUTE`) says.
+
+    Raises:
+        UserError: no part of the model is a stack of blocks.
+    """
+    stacks = [module for module in model.modules() if isinstance(module, Stack)]
+    if choice != "none" and not stacks:
+        raise UserError(
+            f"trainer.activation_checkpointing={choice}, but {type(model).__name__} has no stack of blocks to compute "
+            "again: leave it at none"
+        )
+    for stack in stacks:
+        stack.recompute(RECOMPUTE[choice], every)
 
 
 def parallelise(model: nn.Module, mesh: Mesh, sharding: Sharding) -> dict[str, Cut]:

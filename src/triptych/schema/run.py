@@ -71,6 +71,15 @@ class Trainer:
         range=Range(choices=("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")),
     )
     compile: bool = option("compile the model with torch.compile (costs a minute or more at the start)", default=False)
+    activation_checkpointing: str = option(
+        "what blocks compute again in the backward pass in place of keeping it: none; selective, all but attention and "
+        "every second matrix product; blocks, everything (least memory, a third more work)",
+        default="none",
+        range=Range(choices=("none", "selective", "blocks")),
+    )
+    activation_checkpointing_every: int = option(
+        "of how many blocks one computes again; 1: each does", default=1, range=Range(least=1)
+    )
     threads: int | None = option(
         "CPU threads of torch; null: as many as torch chooses", default=None, range=Range(least=1)
     )
