@@ -20,5 +20,5 @@ def test_each_stack_of_a_model_is_told_what_to_compute_again() -> None:
 
 
 def test_a_model_without_blocks_is_refused() -> None:
-    with pytest.raises(UserError, match="trainer.activation_checkpointing=blocks, but Linear has no stack of blocks"):
+    with pytest.raises(UserError, match=r"trainer\.activation_checkpointing=blocks, but Linear has no stack of blocks"):
         checkpoint_activations(nn.Linear(2, 2), "blocks", 1)
