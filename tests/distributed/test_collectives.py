@@ -11,9 +11,12 @@ import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from triptych import create
+from triptych.parallel.costs import Shape, traffic
 from triptych.parallel.launch import launch
+from triptych.parallel.mesh import Grid
 
-from .toy_runs import KINDS, LOOP, make_data
+from .toy_runs import COLOURS, KINDS, LOOP, make_data
 
 pytestmark = pytest.mark.slow
 
@@ -60,14 +63,12 @@ def _counted(report: Path, words: list[str]) -> int:
     triptych.job.RunPictures = lambda *given: Callback()  # pyright: ignore[reportAttributeAccessIssue]
     steps: list[list[tuple[str, int]]] = []
     whole = Objective.training_step
-    reduced: list[int] = []
 
     def hook(  # DDP asks for this very annotation
         state: Any,
         bucket: dist.GradBucket,  # pyright: ignore[reportPrivateImportUsage]
     ) -> torch.futures.Future[torch.Tensor]:
-        """DDP reduces in C++, out of sight of Python; a hook is called once for each bucket that is reduced."""
-        reduced.append(bucket.buffer().nbytes)
+        """DDP reduces in C++, out of sight of Python; this does the same in its sight."""
         work = dist.all_reduce(bucket.buffer() / dist.get_world_size(), async_op=True)
         assert work is not None
         return work.get_future().then(lambda done: done.value()[0])
@@ -76,11 +77,9 @@ def _counted(report: Path, words: list[str]) -> int:
         outer = self.trainer.strategy.model
         if isinstance(outer, torch.nn.parallel.DistributedDataParallel) and not steps:
             outer.register_comm_hook(None, hook)
-        reduced.clear()
         with Counted() as counted:
             loss = whole(self, batch, batch_idx)
-        # What the hook itself asks for is seen as well where Python sees it; the buckets stand for it.
-        steps.append([*counted.found, *(("bucket", size) for size in reduced)])
+        steps.append(counted.found)
         return loss
 
     Objective.training_step = step
@@ -95,14 +94,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_data(tmp_path_factory.mktemp("data"))
 
 
+@pytest.fixture(scope="module")
+def shape() -> Shape:
+    words = dict(word.split("=") for word in KINDS["images"] if word.startswith("model."))
+    overrides = {key.removeprefix("model."): int(value) for key, value in words.items()}
+    return Shape.of(create("vit_nano_patch16_64", len(COLOURS), overrides=overrides), tokens=16.0)
+
+
+def foretold(shape: Shape, grid: Grid, samples: int, micro_batches: int) -> dict[str, float]:
+    """Bytes of each collective of a step."""
+    return {each.collective: each.payload for each in traffic(shape, grid, samples, micro_batches)}
+
+
 def of_gradients(found: dict[str, Any], least: int = 64) -> list[list[int]]:
     """Bytes of each reduction of a step that is more than a number or two."""
-    return [
-        [size for name, size in step if name in GRADIENTS | {"bucket"} and size >= least] for step in found["steps"]
-    ]
+    return [[size for name, size in step if name in GRADIENTS and size >= least] for step in found["steps"]]
 
 
-def test_ddp_reduces_each_gradient_once_a_step_with_four_micro_batches(data: Path, tmp_path: Path) -> None:
+def test_ddp_reduces_each_gradient_once_a_step_with_four_micro_batches(
+    data: Path, tmp_path: Path, shape: Shape
+) -> None:
     plain, four = (
         of_gradients(count(data, tmp_path / name, 2, "trainer=ddp", *more))
         for name, more in (("plain", []), ("four", ["trainer.micro_batch_size=2"]))
@@ -111,9 +122,13 @@ def test_ddp_reduces_each_gradient_once_a_step_with_four_micro_batches(data: Pat
     assert all(sum(step) > 50_000 for step in plain)
     assert [sum(step) for step in four[1:]] == [sum(step) for step in plain[1:]]
     assert [len(step) for step in four[1:]] == [len(step) for step in plain[1:]]
+    (expected,) = foretold(shape, Grid(replicate=2), 8, 1).values()
+    assert all(sum(step) == expected for step in plain)
 
 
-def test_fsdp_reduces_each_gradient_once_a_step_with_four_micro_batches(data: Path, tmp_path: Path) -> None:
+def test_fsdp_reduces_each_gradient_once_a_step_with_four_micro_batches(
+    data: Path, tmp_path: Path, shape: Shape
+) -> None:
     found = {
         name: count(data, tmp_path / name, 2, "trainer=fsdp", *more)
         for name, more in (("plain", []), ("four", ["trainer.micro_batch_size=2"]))
@@ -128,6 +143,23 @@ def test_fsdp_reduces_each_gradient_once_a_step_with_four_micro_batches(data: Pa
     # Weights are gathered for each micro-batch, forwards and backwards: that is what sharding costs. One more tells
     # how many samples each process has.
     assert gathered["four"][0] - 1 == 4 * (gathered["plain"][0] - 1) > 0, gathered
+    for name, samples, micro_batches in (("plain", 8, 1), ("four", 2, 4)):
+        expected = foretold(shape, Grid(shard=2), samples, micro_batches)
+        for collective, part in (("all-gather", "allgather"), ("reduce-scatter", "reduce_scatter")):
+            # What comes and what goes are counted, the whole and this process's half; small tensors are filled up.
+            counted = sum(size for kind, size in found[name]["steps"][1] if part in kind and size >= 64) / 1.5
+            assert expected[collective] <= counted < 1.1 * expected[collective], (name, collective)
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "selective", "blocks"])
+def test_tensor_parallel_processes_add_up_four_times_a_block(
+    checkpointing: str, data: Path, tmp_path: Path, shape: Shape
+) -> None:
+    words = ["trainer=tp", "trainer.tensor=2", f"trainer.activation_checkpointing={checkpointing}"]
+    found = count(data, tmp_path / "tensor", 2, *words)
+    (expected,) = [each.payload for each in traffic(shape, Grid(tensor=2), 16, 1, checkpointing)]
+    for step in found["steps"]:
+        assert sum(size for kind, size in step if "allreduce" in kind and size >= 64) == expected
 
 
 def test_besides_gradients_a_step_exchanges_a_few_numbers(data: Path, tmp_path: Path) -> None:
