@@ -26,6 +26,7 @@ from triptych.callbacks.summary import RunSummary
 from triptych.callbacks.vigil import Vigil
 from triptych.callbacks.vitals import VitalSigns
 from triptych.checkpoints.io import FolderCheckpointIO
+from triptych.checkpoints.mirror import Mirror
 from triptych.checkpoints.rng import seed_share
 from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
@@ -108,6 +109,9 @@ class Job:
         )
         self.objective = self._objective()
         self.checkpoint = self._checkpoint()
+        self.mirror = Mirror(settings["mirror"], run.path) if settings["mirror"] and self.ranks.first else None
+        if self.mirror is not None:
+            self.checkpoint.published = self.mirror.send
         self.trainer = self._trainer(self.checkpoint)
 
     def fit(self) -> None:
@@ -119,12 +123,18 @@ class Job:
         if self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
         last = self.run.last_checkpoint() if self.settings["resume"] else None
+        self.ranks.agree(self.mirror.begin if self.mirror is not None else lambda: None)
         with warnings.catch_warnings():
             # What a strategy freezes stands in evaluation mode on purpose.
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             # Nothing works in place on what a tower or a head returns.
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-            self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
+            try:
+                self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
+            finally:
+                if self.mirror is not None:
+                    self.mirror.send()  # the report and the last metrics, too
+                    self.mirror.finish()
 
     def _model(self) -> nn.Module:
         model = build(self.settings["model"], self.allow)

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +82,8 @@ class Checkpointing(Checkpoint):
         self._validation_owed = False
         self._rng: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
+        self.published: Callable[[], None] = _nothing
+        """Called in the first process when a save is durable and `last` leads to it, in the thread that wrote it."""
 
     def request(self, reason: str) -> None:
         """Ask for a save at the next step boundary, even before a validation due there; on every rank alike.
@@ -282,6 +285,11 @@ class Checkpointing(Checkpoint):
         except OSError as error:
             raise save_failed(self.folder / name, error, 0) from error
         log.info("saved %s (%s", self.folder / name, reason)
+        self.published()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _writing(trainer: Trainer) -> Background:

@@ -25,6 +25,7 @@ from triptych.data.shard_index import (
 )
 from triptych.data.shard_store import expanded, is_pattern
 from triptych.data.source import BadSample
+from triptych.data.urls import open_url, reason_of
 from triptych.errors import UserError
 
 log = logging.getLogger("triptych.data")
@@ -40,7 +41,6 @@ GIVEN_UP = 60.0
 
 _INDEXED_AT_ONCE = 16
 _VERSIONS = ("ETag", "etag", "mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
-_PACKAGES = {"http": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 
 class RemoteShards:
@@ -69,7 +69,7 @@ class RemoteShards:
     def __init__(self, root: str, pattern: str, keep_gb: float | int = 20, keep: str | None = None) -> None:
         if keep_gb < 0:
             raise UserError(f"keep_gb is {keep_gb}; it must not be negative")
-        self._root, self._protocol = root.rstrip("/"), root.partition("://")[0]
+        self._root = root.rstrip("/")
         self._limit = int(keep_gb * 1e9)
         folder = Path(keep).expanduser() if keep is not None else cache_folder() / "fetched"
         self._copies = Copies(folder, self._limit)
@@ -120,14 +120,14 @@ class RemoteShards:
     def _fs(self) -> Any:
         """The file system, opened in this process: connections and their threads do not outlive a fork."""
         if self._system[0] != os.getpid():
-            self._system = (os.getpid(), _open(self._root, self._protocol)[0])
+            self._system = (os.getpid(), open_url(self._root)[0])
         return self._system[1]
 
     def _fetch(self, shard: int) -> Callable[[str], object]:
         return lambda path: self._fs.get_file(self._paths[shard], path)
 
     def _list(self, pattern: str) -> list[str]:
-        base = _open(self._root, self._protocol)[1].rstrip("/")
+        base = open_url(self._root)[1].rstrip("/")
         found: set[str] = set()
         for each in expanded(pattern):
             if not is_pattern(each):
@@ -136,7 +136,7 @@ class RemoteShards:
             try:
                 found.update(str(path) for path in self._fs.glob(f"{base}/{each}") if not str(path).endswith(SUFFIX))
             except Exception as error:  # whatever a foreign file system raises, there is no list
-                raise UserError(f"{self._root} cannot be listed: {_reason(error)}{_ranges(each)}") from error
+                raise UserError(f"{self._root} cannot be listed: {reason_of(error)}{_ranges(each)}") from error
         if found:
             return sorted(found)
         listed: list[str] = []
@@ -152,7 +152,7 @@ class RemoteShards:
         except FileNotFoundError as error:
             raise UserError(f"shard {name} does not exist: the range of data.train.shards names it") from error
         except Exception as error:  # of any file system
-            raise UserError(f"shard {name} cannot be reached: {_reason(error)}") from error
+            raise UserError(f"shard {name} cannot be reached: {reason_of(error)}") from error
         total = facts.get("size")
         version = next((str(facts[key]) for key in _VERSIONS if facts.get(key) is not None), "")
         stamp = (VERSION, int(total or 0), int(digest(version)[:15], 16))
@@ -174,7 +174,7 @@ class RemoteShards:
         except UserError:
             raise
         except Exception as error:  # of any file system
-            raise UserError(f"shard {name} cannot be read: {_reason(error)}") from error
+            raise UserError(f"shard {name} cannot be read: {reason_of(error)}") from error
         keep_index(places, index, stamp)
         return index
 
@@ -186,7 +186,7 @@ class RemoteShards:
         except UserError:
             raise
         except Exception as error:  # of any file system
-            raise UserError(f"shard {self.names[shard]} cannot be read: {_reason(error)}") from error
+            raise UserError(f"shard {self.names[shard]} cannot be read: {reason_of(error)}") from error
         return index
 
     def _trying(self, shard: int, act: Callable[[], bytes]) -> bytes:
@@ -200,7 +200,7 @@ class RemoteShards:
             except BadSample:
                 raise
             except Exception as error:  # networks and foreign file systems raise what they like
-                reason = f"{self.names[shard]} cannot be fetched: {_reason(error)}"
+                reason = f"{self.names[shard]} cannot be fetched: {reason_of(error)}"
                 if isinstance(error, FileNotFoundError):
                     break
             if attempt + 1 < TRIES:
@@ -214,27 +214,5 @@ def _scanned(name: str, copy: Path) -> ShardIndex:
         return scan(name, file, copy.stat().st_size)
 
 
-def _open(root: str, protocol: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
-    import fsspec
-    from fsspec.registry import known_implementations
-
-    try:
-        return fsspec.core.url_to_fs(root)
-    except ImportError as error:
-        package = _PACKAGES.get(protocol.removesuffix("s") if protocol == "https" else protocol)
-        how = f"pip install {package}" if package else str(error)
-        raise UserError(f"{root} needs a package that is not installed: {how}") from error
-    except ValueError as error:
-        known = sorted(known_implementations)
-        if protocol not in known:
-            raise UserError(f"{root}: {protocol}:// is no known kind of URL{suggest(protocol, known)}") from error
-        raise UserError(f"{root} is no usable URL: {_reason(error)}") from error
-
-
 def _ranges(pattern: str) -> str:
     return f". A server that lists no files needs a range: {pattern.replace('*', '{000000..000099}')}"
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

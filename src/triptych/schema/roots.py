@@ -10,6 +10,7 @@ from triptych.schema.compare import Compare
 from triptych.schema.doctor import Doctor
 from triptych.schema.evaluate import Evaluate, Predict, Weights
 from triptych.schema.export import Export
+from triptych.schema.fetch import Fetch
 from triptych.schema.finetune import Finetune
 from triptych.schema.run import Train
 from triptych.schema.statistics import Statistics
@@ -23,6 +24,7 @@ ROOTS: dict[str, type[Any]] = {
     "doctor": Doctor,
     "evaluate": Evaluate,
     "export": Export,
+    "fetch": Fetch,
     "finetune": Finetune,
     "learning_rate": LearningRate,
     "predict": Predict,

@@ -127,6 +127,11 @@ class Train:
     optimizer: Part = field(default_factory=Part)
     schedule: Part = field(default_factory=Part)
     ema: Part | None = None
+    mirror: str | None = option(
+        "folder of another storage, a URL that fsspec knows (s3://bucket/runs), where each save is copied while "
+        "training goes on; `triptych fetch` brings it back",
+        default=None,
+    )
     checkpoint: Part = field(default_factory=Part)
     logger: Part | None = None
     trainer: Trainer = field(default_factory=Trainer)
