@@ -21,6 +21,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from triptych.callbacks.checkpointing import Checkpointing
 from triptych.checkpoints import format
+from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.errors import UserError
 
 
@@ -38,7 +39,7 @@ def save_steps(run: Path, steps: int) -> None:
     """Every step validates, the even ones better than all before, so that `best` moves and falls behind."""
     checkpointing = Checkpointing(monitor="score", mode="max", keep=1, folder=run / "checkpoints")
     trainer = SimpleNamespace(
-        strategy=SimpleNamespace(broadcast=lambda value: value),
+        strategy=SimpleNamespace(broadcast=lambda value: value, checkpoint_io=FolderCheckpointIO()),
         state=SimpleNamespace(fn=TrainerFn.FITTING),
         is_global_zero=True,
         sanity_checking=False,

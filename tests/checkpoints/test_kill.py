@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from triptych.callbacks.checkpointing import Checkpointing
 from triptych.checkpoints.find import find_checkpoint, read_link
 from triptych.checkpoints.format import read_checkpoint
+from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.checkpoints.manifest import verify
 from triptych.errors import UserError
 
@@ -66,7 +67,8 @@ def check_run(run: Path, saver: ModuleType, same: Same) -> int:
             verify(entry)  # no half that looks whole, retention included
     # The next start removes what was left, and nothing else.
     kept = {entry.name for entry in store.iterdir() if not entry.name.startswith(".tmp-")}
-    trainer = cast(Trainer, SimpleNamespace(is_global_zero=True))
+    strategy = SimpleNamespace(checkpoint_io=FolderCheckpointIO())
+    trainer = cast(Trainer, SimpleNamespace(is_global_zero=True, strategy=strategy))
     Checkpointing(folder=store).setup(trainer, cast(LightningModule, None), "fit")
     assert {entry.name for entry in store.iterdir()} == kept
     assert find_checkpoint(run) == found

@@ -160,7 +160,7 @@ def test_a_damaged_copy_is_refused_whole(damage: str, run: Path, tmp_path: Path,
 def test_wrong_urls_say_what_is_wrong(tmp_path: Path, run: Path) -> None:
     with pytest.raises(UserError, match="there is no copy of a run at memory://runs/train/tiny/other"):
         fetch("memory://runs/train/tiny/other", tmp_path)
-    with pytest.raises(UserError, match="expected .*TASK/NAME/DATE_TIME"):
+    with pytest.raises(UserError, match=r"expected .*TASK/NAME/DATE_TIME"):
         fetch("memory://runs", tmp_path)
     with pytest.raises(UserError, match=r"s4:// is no known kind of URL"):
         Mirror("s4://bucket", run)
