@@ -32,12 +32,14 @@ from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
 from triptych.heap import keep_freed_memory
 from triptych.kinds import check_teacher, kind_of
+from triptych.nn.float8 import require_float8, use_float8
+from triptych.nn.stack import Stack
 from triptych.objectives.base import Objective
 from triptych.parallel.apply import checkpoint_activations
 from triptych.parallel.environment import JoinedEnvironment
 from triptych.parallel.ranks import Ranks, connect
 from triptych.parallel.sharded import Sharded
-from triptych.parallel.strategy import grid_of, strategy_of
+from triptych.parallel.strategy import FLOAT8, grid_of, strategy_of
 from triptych.parallel.watch import Watch
 from triptych.resume import check_resumable
 from triptych.rundir import RunDirectory
@@ -104,6 +106,10 @@ class Job:
         for tower in towers:
             tower.copy_to(self.model, settings["model"]["towers"][tower.name])
         self.strategy.prepare(self.model)
+        if trainer["precision"] == FLOAT8:
+            require_float8(torch.device("cuda" if _on_cuda(trainer["accelerator"]) else "cpu"))
+            if not isinstance(self.parallel, Sharded):
+                use_float8(module for module in self.model.modules() if isinstance(module, Stack))
         checkpoint_activations(
             self.model, trainer["activation_checkpointing"], trainer["activation_checkpointing_every"]
         )
@@ -260,9 +266,15 @@ def _check_accelerator(asked: str) -> None:
         raise UserError(f"trainer.accelerator={asked}, and this machine has no such device: set it to auto or cpu")
 
 
+def _on_cuda(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu") and torch.cuda.is_available()
+
+
 def precision_of(asked: str, accelerator: str) -> Any:
     """`auto` by device; a word of warning where a CPU is asked for arithmetic that it is slow at."""
-    on_cuda = accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    on_cuda = _on_cuda(accelerator)
+    if asked == FLOAT8:
+        return "bf16-mixed"
     if asked == "auto":
         return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
     if not on_cuda and "16" in asked:

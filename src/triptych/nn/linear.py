@@ -7,7 +7,7 @@ Everything else (other types, other devices, autocast, compilation, function tra
 PyTorch's own `linear`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,10 +21,16 @@ _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear`, by the faster kernel."""
+    """`torch.nn.Linear`, by the faster kernel.
+
+    ``product`` computes the map from input, weight and bias; one that is set on a module (`triptych.nn.float8`) takes
+    the place of `linear` there.
+    """
+
+    product: Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
     def forward(self, input: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
-        return linear(input, self.weight, self.bias)
+        return self.product(input, self.weight, self.bias)
 
 
 class FusedLinear(Linear):
@@ -44,7 +50,7 @@ class FusedLinear(Linear):
             self.bias = nn.Parameter(self.bias.detach()[:kept].clone())
 
     def forward(self, input: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
-        return linear(input, self.weight, self._whole_bias())
+        return self.product(input, self.weight, self._whole_bias())
 
     def _whole_bias(self) -> Tensor | None:
         if self.bias is None or all(self.biased):
@@ -67,6 +73,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not _eligible(x, weight):
         return F.linear(x, weight, bias)
     return _OneDNNLinear.apply(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+
+
+Linear.product = staticmethod(linear)
 
 
 def _eligible(x: Tensor, weight: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """Makes a model one that several processes hold together, always in the same order: tensor parallel, then activation
 checkpointing and compilation of each block, then FSDP2. Blocks compute again by themselves (`checkpoint_activations`),
-so that comes before their compilation whenever it is asked for.
+so that comes before their compilation whenever it is asked for. Float8 products follow tensor parallelism, which
+narrows them.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from triptych.errors import UserError
+from triptych.nn.float8 import use_float8
 from triptych.nn.recompute import selective, whole
 from triptych.nn.stack import Stack
 from triptych.parallel.mesh import Mesh
@@ -25,10 +27,12 @@ class Sharding:
         low_precision: weights and activations of the forward and backward pass are bfloat16, sums of gradients float32
             (FSDP's own policy, by which gathered weights are half as many bytes; autocast would gather float32).
         compile: compile each block.
+        float8: products of blocks are float8, where their widths (as tensor parallelism leaves them) allow it.
     """
 
     low_precision: bool = False
     compile: bool = False
+    float8: bool = False
 
 
 RECOMPUTE = {"none": None, "blocks": whole, "selective": selective}
@@ -59,6 +63,8 @@ def parallelise(model: nn.Module, mesh: Mesh, sharding: Sharding) -> dict[str, C
     """
     cuts = share_products(model, mesh.group("tensor")) if mesh.grid.tensor > 1 else {}
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
+    if sharding.float8:
+        use_float8(stacks)
     if sharding.compile:
         for stack in stacks:
             for block in stack.blocks:

@@ -11,6 +11,8 @@ from triptych.parallel.mesh import Grid, backend_of
 from triptych.parallel.ranks import Ranks
 from triptych.parallel.sharded import Sharded
 
+FLOAT8 = "float8-mixed"
+
 
 def grid_of(trainer: dict[str, Any], ranks: Ranks) -> Grid:
     """How these processes divide as the settings of the trainer say.
@@ -30,11 +32,13 @@ def strategy_of(trainer: dict[str, Any], grid: Grid) -> Strategy | str:
     backend = backend_of("cuda" if cuda else "cpu")
     if grid.plain:
         return DDPStrategy(process_group_backend=backend, timeout=patience, gradient_as_bucket_view=True)
-    sharding = Sharding(low_precision=cuda_bf16(trainer, cuda), compile=trainer["compile"])
+    sharding = Sharding(cuda_bf16(trainer, cuda), trainer["compile"], trainer["precision"] == FLOAT8)
     return Sharded(grid, sharding, patience)
 
 
 def cuda_bf16(trainer: dict[str, Any], cuda: bool) -> bool:
     """Whether the forward and backward pass are to be bfloat16."""
     wanted = trainer["precision"]
-    return wanted in ("bf16-mixed", "bf16-true") or (wanted == "auto" and cuda and torch.cuda.is_bf16_supported())
+    return wanted in ("bf16-mixed", "bf16-true", FLOAT8) or (
+        wanted == "auto" and cuda and torch.cuda.is_bf16_supported()
+    )

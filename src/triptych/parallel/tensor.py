@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from triptych.nn.linear import FusedLinear, Linear, linear
+from triptych.nn.linear import FusedLinear, Linear
 from triptych.nn.norm import LayerNorm, RMSNorm
 
 
@@ -72,7 +72,7 @@ class RowParallel(Linear):
     tensor_group: dist.ProcessGroup
 
     def forward(self, input: Tensor) -> Tensor:
-        total = leave(linear(input, self.weight, None), self.tensor_group)
+        total = leave(self.product(input, self.weight, None), self.tensor_group)
         return total if self.bias is None else total + self.bias.to(total.dtype)
 
 

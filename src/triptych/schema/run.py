@@ -66,9 +66,10 @@ class Trainer:
         range=Range(least=0),
     )
     precision: str = option(
-        "arithmetic; auto is bf16-mixed on a CUDA device that has bfloat16 and 32-true elsewhere",
+        "arithmetic; auto is bf16-mixed on a CUDA device that has bfloat16 and 32-true elsewhere; float8-mixed is "
+        "bf16-mixed with the products of blocks in float8 (torchao, GPUs from Ada and Hopper on; with compile=true)",
         default="auto",
-        range=Range(choices=("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")),
+        range=Range(choices=("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "float8-mixed")),
     )
     compile: bool = option("compile the model with torch.compile (costs a minute or more at the start)", default=False)
     activation_checkpointing: str = option(
