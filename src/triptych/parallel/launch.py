@@ -24,6 +24,8 @@ RANK, WORLD, LOCAL, LOCAL_WORLD, MEETING = (
 )  # fmt: skip
 LAUNCH = "TRIPTYCH_LAUNCH"
 """Names a job for the processes that are started for it again after a failure."""
+CORES = "TRIPTYCH_CORES"
+"""How many cores a process has to itself, where its launcher gives each its own."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Exit codes by which a process says by itself that its job is over; the others end by themselves, too.

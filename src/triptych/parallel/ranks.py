@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store, TCPStore  # in torch.distributed too, but not for type checkers
 
 from triptych.errors import UserError
-from triptych.parallel.launch import LOCAL, LOCAL_WORLD, MEETING, RANK, WORLD, shared
+from triptych.parallel.launch import CORES, LOCAL, LOCAL_WORLD, MEETING, RANK, WORLD, shared
 
 Found = TypeVar("Found")
 
@@ -51,6 +51,8 @@ class Ranks:
         """This process's share of the cores; None where it has them to itself."""
         if self.local_size == 1:
             return None
+        if own := os.environ.get(CORES):
+            return int(own)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, cores // self.local_size)
 
