@@ -200,7 +200,7 @@ def test_a_run_goes_on_as_a_job(here: Path, capsys: pytest.CaptureFixture[str]) 
         (["logger=own"], r"logger._target_ is not set"),
         (["launcher.partition=a\nb"], r"leave out line breaks"),
         (
-            ["logger=own", "logger.api_key=secret"],
+            ["logger=own", "logger._target_=mine.Log", "logger.api_key=secret"],
             r"put it into the environment.*logger.api_key='\$\{oc.env:API_KEY\}'",
         ),
         (["output=/proc/none"], r"no script can be written in '/proc/none/slurm'"),
