@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 def test_a_process_that_is_killed_once_costs_no_step(tmp_path: Path) -> None:
     launcher = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "triptych", "train"]
     job = Command(
-        tmp_path, [sys.executable, "-m", "torch.distributed.run", *launcher], ["trainer=ddp", "trainer.max_steps=60"]
+        tmp_path,
+        [sys.executable, "-m", "torch.distributed.run", *launcher],
+        ["trainer=ddp", "trainer.max_steps=60", "trainer.timeout=20"],
     )
     try:
         first = job.until_saved(0)
