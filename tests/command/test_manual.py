@@ -31,6 +31,7 @@ def test_every_field_of_a_run_is_documented(experiment: str) -> None:
     # Choices that have no fields of their own.
     parts = (
         "ema",
+        "launcher",
         "data.train",
         "objective.mix",
         ".exchange",

@@ -18,8 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from triptych.command import data_of_run, groups, messages
 from triptych.command.overrides import as_typed
+from triptych.command.submit import of_launcher, of_sweep, submit
 from triptych.errors import TrainingFault, UserError
 from triptych.parallel.launch import RANK, is_shared, launch, launched
+from triptych.parallel.srun import adopt_srun
 from triptych.schema import register
 from triptych.schema.check import check, text_keys
 
@@ -30,6 +32,7 @@ STOPPED = (STOPPED_BY_INTERRUPT, 143)
 def start(task: str, arguments: list[str]) -> int:
     """Runs `task` with the override words that a user typed; the exit code."""
     try:
+        adopt_srun()
         return _run(task, arguments)
     except UserError as error:
         return told(error)
@@ -57,7 +60,7 @@ def _run(task: str, arguments: list[str]) -> int:
             raise UserError(f"{flags[0]} does not go with resume=..., which goes on with one run: leave out {flags[0]}")
         config = _resumed(task, overrides)
         with _arguments(task, overrides):
-            return _job(task, config)
+            return _job(task, config, arguments)
     measures = data_of_run.measures(task)
     overrides, data_changes = data_of_run.set_aside(overrides) if measures else (overrides, [])
     codes: list[int] = []
@@ -71,7 +74,7 @@ def _run(task: str, arguments: list[str]) -> int:
             if measures:
                 data_of_run.fill(config, data_changes)
             check(config)
-            codes.append(_job(task, config))
+            codes.append(_job(task, config, of_sweep(arguments)))
             if codes[-1] in STOPPED:
                 raise SystemExit(codes[-1])  # whoever stops one run of a sweep means the sweep
         except (UserError, TrainingFault) as error:
@@ -114,12 +117,17 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
     from triptych.rundir import RunDirectory
     from triptych.schema import saved
 
-    asked = messages.compose_plain(task, [item for item in overrides if item.startswith("resume=")]).resume
-    run = RunDirectory.open(Path(asked))
+    launcher = [item for item in overrides if of_launcher(item)]
+    given = [*launcher, *(item for item in overrides if item.startswith("resume="))]
+    try:
+        asked = messages.compose_plain(task, given)
+    except messages.COMPOSITION_ERRORS as error:
+        raise UserError(messages.explain(error, task, given)) from error
+    run = RunDirectory.open(Path(asked.resume))
     config = saved.read(run.config)
-    for change in saved.change(config, _with_trainer(overrides)):
+    for change in saved.change(config, _with_trainer([item for item in overrides if item not in launcher])):
         print(f"changed for this resume: {change}")
-    config.resume = str(run.chosen or run.path)
+    config.resume, config.launcher = str(run.chosen or run.path), asked.launcher
     check(config)
     return config
 
@@ -140,8 +148,12 @@ def _with_trainer(overrides: list[str]) -> list[str]:
     return found
 
 
-def _job(task: str, config: DictConfig) -> int:
-    """Runs one job of a task, in processes of its own where its settings ask for several; the exit code."""
+def _job(task: str, config: DictConfig, words: list[str]) -> int:
+    """Runs one job of a task, which `words` ask for, in processes of its own where its settings ask for several, or
+    leaves it to a launcher; the exit code.
+    """
+    if config.get("launcher") is not None:
+        return submit(task, words, config)
     trainer = config.get("trainer")
     processes = trainer.devices if trainer is not None and "resume" in config else 1
     if trainer is None or processes == 1:

@@ -24,6 +24,10 @@ RANK, WORLD, LOCAL, LOCAL_WORLD, MEETING = (
 )  # fmt: skip
 LAUNCH = "TRIPTYCH_LAUNCH"
 """Names a job for the processes that are started for it again after a failure."""
+ATTEMPT = "TRIPTYCH_ATTEMPT"
+"""Names each time that they are started, where they share a store with earlier times."""
+CORES = "TRIPTYCH_CORES"
+"""How many cores a process has to itself, where its launcher gives each its own."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Exit codes by which a process says by itself that its job is over; the others end by themselves, too.

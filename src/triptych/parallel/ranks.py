@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import Store, TCPStore  # in torch.distributed too, but not for type checkers
+from torch._C._distributed_c10d import (  # in torch.distributed too, but not for type checkers
+    PrefixStore,
+    Store,
+    TCPStore,
+)
 
 from triptych.errors import UserError
-from triptych.parallel.launch import LOCAL, LOCAL_WORLD, MEETING, RANK, WORLD, shared
+from triptych.parallel.attempt import agree_on_attempt
+from triptych.parallel.launch import ATTEMPT, CORES, LOCAL, LOCAL_WORLD, MEETING, RANK, WORLD, shared
 
 Found = TypeVar("Found")
 
@@ -51,6 +56,8 @@ class Ranks:
         """This process's share of the cores; None where it has them to itself."""
         if self.local_size == 1:
             return None
+        if own := os.environ.get(CORES):
+            return int(own)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, cores // self.local_size)
 
@@ -110,7 +117,7 @@ def joined(backend: str = "gloo", timeout: float | None = None) -> Iterator[Rank
     # The backend's own limit comes after that of `Watch`, which names who is missing.
     patience = LONG if timeout is None else timedelta(seconds=1.2 * timeout + 10)
     meeting = os.environ.get(MEETING)
-    store = _meet(Path(meeting), rank, world_size, patience) if meeting else None
+    store = _meet(Path(meeting), rank, world_size, patience) if meeting else _of_agent(rank, world_size, patience)
     dist.init_process_group(
         backend, init_method=None if store else "env://", store=store, rank=rank, world_size=world_size,
         timeout=patience,
@@ -135,6 +142,16 @@ def _meet(meeting: Path, rank: int, world_size: int, patience: timedelta) -> Sto
         store = TCPStore(address, int(place.read_text()), world_size, is_master=False, timeout=patience)
     os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(store.port)}  # as torchrun says it
     return store
+
+
+def _of_agent(rank: int, world_size: int, patience: timedelta) -> Store | None:
+    """The part of torchrun's store that is this attempt's own; None where the first process serves a new store."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=patience)
+    name = agree_on_attempt(PrefixStore("attempts", store), rank, world_size, patience.total_seconds())
+    os.environ[ATTEMPT] = name
+    return PrefixStore(f"attempt/{name}", store)
 
 
 def connect(timeout: float) -> Store:

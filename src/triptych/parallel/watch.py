@@ -17,7 +17,7 @@ from typing import Any
 
 from torch._C._distributed_c10d import PrefixStore, Store  # in torch.distributed too, but not for type checkers
 
-from triptych.parallel.launch import LOST
+from triptych.parallel.launch import ATTEMPT, LOST
 
 log = logging.getLogger("triptych.watch")
 
@@ -90,7 +90,7 @@ class Watch:
             beat += 1
             try:
                 if store is None:
-                    prefix = f"watch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+                    prefix = f"watch/{os.environ.get(ATTEMPT, '')}"
                     store = PrefixStore(prefix, self._connect())
                     if self._rank == 0:
                         store.set(_VERDICT, "")

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from triptych.schema import audio, contrastive, data, finetune, model, objective, optim, pairs, run
+from triptych.schema import audio, contrastive, data, finetune, launcher, model, objective, optim, pairs, run
 
-_ROOMS = (run, data, pairs, model, contrastive, objective, optim, finetune, audio)
+_ROOMS = (run, data, pairs, model, contrastive, objective, optim, finetune, audio, launcher)
 
 PLACES: dict[str, tuple[type[Any], ...]] = {}
 for room in _ROOMS:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from triptych.schema.launcher import Slurm
 from triptych.schema.option import Range, option
 
 
@@ -136,6 +137,7 @@ class Train:
     checkpoint: Part = field(default_factory=Part)
     logger: Part | None = None
     trainer: Trainer = field(default_factory=Trainer)
+    launcher: Slurm | None = None
 
 
 PLACES: dict[str, tuple[type[Any], ...]] = {"trainer": (Trainer,), "tower_weights": (TowerWeights,)}
