@@ -1,4 +1,4 @@
-"""Does faults to small runs and tells what came of them: `python bench/faults.py RESULTS [--show] [--short] [--only TEXT]`.
+"""Does faults to small runs and tells what came of them: `python bench/faults.py RESULTS`.
 
 Needs Linux and, for most of it, root: strace, loop devices, mounts. What cannot be done here is written down as such.
 A campaign that was stopped goes on where it was: an event that RESULTS (JSON lines) has is not done again.
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print the table of what is there, and do nothing")
     parser.add_argument("--short", action="store_true", help="a dozen events, one of each kind")
     parser.add_argument("--only", default="", help="events whose name holds this text")
+    parser.add_argument("--part", default="1/1", help="2/3: the second of three campaigns that share the events")
     given = parser.parse_args()
     if given.show:
         from bench.fault_campaign.table import table
@@ -31,7 +32,7 @@ def main() -> None:
     from bench.fault_campaign.campaign import run
 
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        sys.exit(run(given.results, Path(folder), given.short, given.only))
+        sys.exit(run(given.results, Path(folder), given.short, given.only, given.part))
 
 
 if __name__ == "__main__":

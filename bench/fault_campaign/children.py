@@ -11,10 +11,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import triptych.job
-import triptych.run  # noqa: F401 - imported once, here
 from lightning.pytorch import Callback
-from triptych.command.start import start
+
+import triptych.job
+import triptych.run
+from triptych.cli import main
 
 from .fault import Event, Moments, Scene
 
@@ -47,7 +48,7 @@ def begin(words: Sequence[str], event: Event | None, scene: Scene, part: str) ->
         fork = multiprocessing.get_context("fork")
         multiprocessing.get_context = lambda method=None: fork  # pyright: ignore
         logging.getLogger("triptych.callbacks.checkpointing").addHandler(_Acknowledged(scene.place / "acknowledged"))
-        code = start("train", list(words))
+        code = main(["train", *words])
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except BaseException:

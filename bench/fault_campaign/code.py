@@ -14,7 +14,8 @@ def events() -> Iterator[Event]:
     for subject, plants in (("one", (_pickled, _configured, _linked)), ("sharded", (_pickled, _pointed))):
         for plant in plants:
             yield Event(
-                name=f"code-{subject}-{plant.__name__.strip('_')}", invariant=11 if plant in (_linked, _pointed) else 10,
+                name=f"code-{subject}-{plant.__name__.strip('_')}",
+                invariant=11 if plant in (_linked, _pointed) else 10,
                 injection="planted code" if plant in (_pickled, _configured) else "a path that leads out",
                 subject=subject, where=(plant.__doc__ or "").rstrip("."), strike=die_saved, step=7, mend=plant,
                 refuses="error: ", repair=_put_back,

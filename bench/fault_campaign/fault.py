@@ -12,6 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 MESSAGE = 2
 """Exit code of a run that tells its user what is wrong."""
+LOST = 75
+"""Exit code of a process that ends because another was lost."""
 SECRET = "hf_planted_4f1c77aa93"
 """Stands in the environment of every run as HF_TOKEN, and must turn up nowhere."""
 
@@ -69,6 +71,7 @@ class Event:
         resumes: in which subject it goes on; None for the same.
         within: seconds in which all of its processes must have ended.
         check: looks at what is left, before the run goes on; what is wrong, or nothing.
+        lasting: likewise, when it has come to its end.
         compare: whether the weights at the end must be those of the undisturbed run.
     """
 
@@ -91,6 +94,7 @@ class Event:
     resumes: str | None = None
     within: float = 60.0
     check: Callable[[Scene], str] | None = None
+    lasting: Callable[[Scene], str] | None = None
     compare: bool = True
 
 

@@ -21,11 +21,11 @@ def events() -> Iterator[Event]:
             )  # fmt: skip
         yield Event(
             name=f"link-out-{subject}", invariant=4, injection="a save is a link out of the run", subject=subject,
-            where="an older save", strike=_plant_link, step=5, codes=(0,), check=_outside_is_there,
+            where="an older save", strike=_plant_link, step=5, codes=(0,), lasting=_outside_is_there,
         )  # fmt: skip
         yield Event(
             name=f"other-{subject}", invariant=4, injection="a checkpoint lists saves of others", subject=subject,
-            where="state.json", strike=die_saved, step=5, mend=_list_others, check=None,
+            where="state.json", strike=die_saved, step=5, mend=_list_others, lasting=_other_is_there,
         )  # fmt: skip
 
 
@@ -61,6 +61,11 @@ def _plant_link(scene: Scene) -> None:
 
 def _outside_is_there(scene: Scene) -> str:
     return "" if (scene.place / "outside" / "manifest.json").exists() else "what lies outside was removed"
+
+
+def _other_is_there(scene: Scene) -> str:
+    there = (scene.place / "other" / "step_0000001" / "manifest.json").exists()
+    return "" if there else "another run's save was removed"
 
 
 def _list_others(scene: Scene) -> None:

@@ -86,6 +86,8 @@ class Campaign:
             wrong.append(told)
         if ended and event.compare:
             found["differs"] = self._compare(event, scene)
+        if event.lasting is not None and (problem := event.lasting(scene)):
+            wrong.append(problem)
         if places := _secret_places(scene):
             wrong.append(f"the secret is in {places}")
         return found | {"wrong": wrong}

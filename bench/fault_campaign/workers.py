@@ -3,13 +3,13 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from .fault import MESSAGE, Event, Scene
-
-WORDS = ("data.workers=1", "trainer.timeout=4")
+from .fault import LOST, MESSAGE, Event, Scene
 
 
 def events() -> Iterator[Event]:
@@ -18,18 +18,20 @@ def events() -> Iterator[Event]:
         for name, number, says in (
             ("killed", signal.SIGKILL, "a data worker died"),
             ("crashed", signal.SIGSEGV, "a data worker died"),
-            ("stopped", signal.SIGSTOP, "has given nothing"),
+            ("stopped", signal.SIGSTOP, "have given nothing"),
         ):
             yield Event(
                 name=f"worker-{subject}-{name}", invariant=7, injection=f"loader worker {name}", subject=subject,
-                where=f"of rank {rank}", strike=partial(_hurt_worker, number), step=6, rank=rank, codes=(MESSAGE,),
-                says=says, words=WORDS, within=45.0,
+                where=f"of rank {rank}", strike=partial(_hurt_worker, number), step=6, rank=rank,
+                codes=(MESSAGE, LOST) if rank else (MESSAGE,), says=says,
+                words=("data.workers=1", f"trainer.timeout={12 if rank else 4}"), within=60.0,
             )  # fmt: skip
         for name, spoil in (("truncated", _cut_short), ("bit flipped", _flip), ("removed", Path.unlink)):
             yield Event(
                 name=f"picture-{subject}-{name.replace(' ', '-')}", invariant=7, injection=f"picture {name}",
                 subject=subject, where="over the limit: the run stops", strike=partial(_spoil, spoil), step=5,
-                codes=(MESSAGE,) if name != "bit flipped" else (MESSAGE, 0), says="red/39.png" if name != "bit flipped" else "",
+                codes=(MESSAGE,) if name != "bit flipped" else (MESSAGE, 0),
+                says="red/39.png" if name != "bit flipped" else "",
                 own_pictures=True, mend=_put_back, compare=name != "bit flipped",
             )  # fmt: skip
     yield Event(
@@ -50,7 +52,7 @@ def _hurt_worker(number: int, scene: Scene) -> None:
     os.kill(worker.pid, number)
 
 
-def _spoil(how, scene: Scene) -> None:
+def _spoil(how: Callable[[Path], None], scene: Scene) -> None:
     picture = scene.pictures / "red" / "39.png"
     (scene.place / "picture").write_bytes(picture.read_bytes())
     how(picture)
@@ -71,9 +73,6 @@ def _flip(picture: Path) -> None:
 
 
 def _bomb(picture: Path) -> None:
-    import struct
-    import zlib
-
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
