@@ -117,7 +117,7 @@ class Campaign:
         run, wrong = scene.run, ""
         subject = SUBJECTS[event.resumes or event.subject]
         trainer = subject.words or (("trainer=cpu",) if event.resumes else ())
-        if run is not None and any((run / "checkpoints").glob("step_*")):
+        if run is not None and (acknowledged_step(scene) or kept_step(scene)):
             words = [f"resume={run}", *trainer]
             if event.refuses:
                 code, _ = wait(begin(words, None, scene, "refused"), PATIENCE, lambda: None)
@@ -129,7 +129,7 @@ class Campaign:
                 elif "whole checkpoint is " in told:
                     words[0] = f"resume={told.partition('whole checkpoint is ')[2].partition(':')[0].strip()}"
         elif acknowledged_step(scene):
-            return False, ""
+            return False, "the run directory is gone"
         else:
             shutil.rmtree(scene.output / "train", ignore_errors=True)
             for path in scene.place.glob("samples_*"):
@@ -278,4 +278,4 @@ def _missed(scene: Scene) -> bool:
     if not path.exists():
         return False
     text = path.read_text(errors="replace")
-    return "INJECTED" not in text and "+++ killed by SIGKILL" not in text
+    return not any(mark in text for mark in ("INJECTED", "DELAYED", "+++ killed by SIGKILL"))

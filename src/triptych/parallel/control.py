@@ -16,7 +16,7 @@ class Control:
         """Seconds so far that this process was ahead of the last one."""
         self._group: dist.ProcessGroup | None = None
 
-    def gather(self, *numbers: float) -> list[list[float]]:
+    def gather(self, *numbers: float | int) -> list[list[float]]:
         """The numbers of every process, by rank; each must give as many."""
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return [list(numbers)]
