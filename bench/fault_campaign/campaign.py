@@ -18,7 +18,7 @@ KINDS = (kills, power, disks, damage, signals, ranks, workers, retention, mounts
 SHORT = (
     "kill-one-0-fsync-3", "kill-one-0-rename-1", "power-one-replace-1", "eio-one-0-fsync-4", "full-one-30000",
     "damage-one-model.safetensors-bit-flipped", "SIGTERM-one-job-0.03", "SIGUSR1-one-job-0.03", "worker-one-killed",
-    "lying-disk-one-7", "secret-one-mistake", "code-one-configured", "rank-two-1-SIGSTOP",
+    "lying-disk-one-7", "secret-one-mistake", "code-one-configured",
 )  # fmt: skip
 """A dozen events of most kinds, for a look of a minute."""
 

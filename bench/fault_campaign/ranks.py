@@ -20,7 +20,7 @@ def events() -> Iterator[Event]:
         "hangs": (_hang, (75,), "rank"),
         "SIGKILL": (partial(_signal, signal.SIGKILL), (137, 75), "rank"),
         "SIGSEGV": (partial(_signal, signal.SIGSEGV), (139, 75), "rank"),
-        "exception": (_fail, (1,), "planted"),
+        "exception": (_fail, (1, 75), "planted"),  # 75 where the others are quicker than its last words
         "exits": (_exit, (7,), "rank"),
     }
     for subject in ("two", "sharded"):
