@@ -19,6 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception:
+        from triptych.command.start import told_fault
+
+        return told_fault()
 
 
 def _dispatch(words: list[str]) -> int:

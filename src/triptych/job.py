@@ -96,6 +96,8 @@ class Job:
         self.data.setup("fit")
         self.total_steps = _total_steps(trainer, self.data.steps_per_epoch)
         self.data.stop_step = self.total_steps
+        # Before `Watch` ends the job, which knows the process, but not the samples.
+        self.data.patience = 0.75 * trainer["timeout"]
         # Once more: parts may have drawn, as the loading of a teacher does, and the weights are to be the seed's alone.
         seed_everything(settings["seed"], workers=False, verbose=False)
         self.model = self._model()

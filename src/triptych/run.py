@@ -1,11 +1,12 @@
 """Builds a training run from its configuration, runs it, and leaves a run directory that tells what happened."""
 
 import copy
+import errno
 import logging
 import os
 import socket
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,7 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from triptych.callbacks.signals import RunStopped
+from triptych.checkpoints.files import free_bytes, megabytes
 from triptych.checkpoints.find import step_folders
+from triptych.checkpoints.format import last_whole
 from triptych.checkpoints.lock import RunLock
 from triptych.cross_validation import cross_validate, held_out
 from triptych.data.folds import EACH
@@ -30,6 +33,8 @@ from triptych.rundir.launches import launch_id, note_launch, started_before
 from triptych.tower_weights import given_towers
 
 log = logging.getLogger("triptych.run")
+
+_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 class Trained(NamedTuple):
@@ -73,6 +78,7 @@ def train_once(
     masking = Masking()
     log_file = run.log if ranks.first else run.log_of(ranks.rank)
     with ExitStack() as held:
+        held.enter_context(_storage_told(run))
         ranks.agree(lambda: held.enter_context(RunLock(run.checkpoints)) if ranks.first else None)
         held.enter_context(RunLog(log_file, masking, ranks.rank))
         try:
@@ -130,6 +136,28 @@ def _directory(settings: dict[str, Any], ranks: Ranks) -> tuple[RunDirectory, bo
         return RunDirectory(Path(path)), True
     settings["resume"] = path
     return RunDirectory.open(path), False
+
+
+@contextmanager
+def _storage_told(run: RunDirectory) -> Iterator[None]:
+    """Tells in a user's words that the disk is full or failing, whichever file of the run met it first."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        what = f"{error.filename}: " if error.filename else ""
+        raise UserError(
+            f"the run cannot go on in {run.path}: {what}{error.strerror} ({_free(run.path)}). "
+            f"{last_whole(run.checkpoints)}; mend the storage and resume"
+        ) from error
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{megabytes(free_bytes(folder))} are free"
+    except OSError as error:
+        return f"its free space cannot be told: {error.strerror}"
 
 
 def _see(path: Path) -> None:

@@ -250,3 +250,38 @@ def test_a_dead_worker_is_told_with_the_file_it_was_reading() -> None:
     assert time.monotonic() - begun < 30
     assert signal.getsignal(signal.SIGCHLD) == before
     gc.collect()
+
+
+class Hanging(Gradient):
+    """Sample 7 is never read to its end, as on storage that hangs; any other takes a while."""
+
+    def __init__(self, size: int, seconds: float, forever: int = 7) -> None:
+        super().__init__(size)
+        self.seconds, self.forever = seconds, forever
+
+    def read(self, index: int) -> tuple[Tensor, int]:
+        time.sleep(600 if index == self.forever else self.seconds)
+        return super().read(index)
+
+    def name(self, index: int) -> str:
+        return f"file-{index}.png"
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_told_with_its_file_in_bounded_time() -> None:
+    run = loader(Hanging(40, seconds=0.0), workers=2)
+    run.patience = 1.0
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"data workers have given nothing for 1 s .*file-7.png"):
+        kept(run)
+    assert time.monotonic() - begun < 20
+    gc.collect()
+
+
+@pytest.mark.slow
+def test_a_slow_worker_is_waited_for() -> None:
+    """A batch takes twice the patience, but each of its samples only a part of it."""
+    run = loader(Hanging(8, seconds=0.5, forever=-1), workers=1)
+    run.patience = 1.0
+    assert len(kept(run)) == 2
+    gc.collect()

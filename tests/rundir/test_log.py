@@ -50,3 +50,12 @@ def test_a_traceback_goes_to_the_file_with_its_secrets_masked(tmp_path: Path) ->
     written = (tmp_path / "run.log").read_text()
     assert "Traceback" in written
     assert "abcdefgh" not in written
+
+
+def test_a_full_disk_costs_lines_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    """What it means for the run is told by what needs the disk more; logging would print a traceback for each line."""
+    with RunLog(Path("/dev/full")):
+        logging.getLogger("triptych.data").warning("skipped cat.jpg")
+    shown = capsys.readouterr()
+    assert shown.out == "warning: skipped cat.jpg\n"
+    assert shown.err == ""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from triptych.checkpoints.files import publish_link, remove_folder
-from triptych.checkpoints.find import BEST, LAST, step_folders, step_name
+from triptych.checkpoints.find import BEST, LAST, STEP_NAME, step_folders, step_name
 from triptych.checkpoints.manifest import verify
 
 
@@ -34,8 +34,10 @@ class Saves:
         A run that goes on from another's checkpoint never touches the other's. Saves that lead nowhere are taken over
         too, to go with the oldest: later than `step`, and unknown to its checkpoint. A crash between a save and its
         publication leaves such a one, or a user who goes on from an older save.
+
+        What is no name of a save is left out: what a checkpoint lists is removed one day, and it may come from anyone.
         """
-        known = [name for name in listed if (self.folder / name).is_dir()]
+        known = [name for name in listed if STEP_NAME.fullmatch(name) and (self.folder / name).is_dir()]
         abandoned: list[str] = []
         if step is not None and known:  # another run's checkpoint knows nothing of this folder
             later = step_name(step + 1)
@@ -44,17 +46,17 @@ class Saves:
         self.names = [*abandoned, *known]
 
     def publish(self, name: str) -> None:
-        """Move `last` to the save `name`, `best` to the best, and remove what need not stay, once `name` reads back.
+        """Once the save `name` reads back, move `last` to it, `best` to the best, and remove what need not stay.
 
-        Raises OSError, and DamagedError where the save does not read back; nothing is removed then.
+        Raises OSError, and DamagedError where the save does not read back; the links are then as before, and nothing is
+        removed.
         """
+        verify(self.folder / name)
         publish_link(self.folder / LAST, name)
         if self.best is not None and self.best != _target(self.folder / BEST):
             publish_link(self.folder / BEST, self.best)
         kept = {*self.names[-self.keep :], self.best, _target(self.folder / LAST), _target(self.folder / BEST)}
         doomed = [old for old in self.names if old not in kept]
-        if doomed:
-            verify(self.folder / name)
         for old in doomed:
             if (self.folder / old).is_dir() and not (self.folder / old).is_symlink():
                 remove_folder(self.folder / old)

@@ -32,6 +32,9 @@ class Vigil(Callback):
     ) -> None:
         self._watch.at(trainer.global_step, "validation")
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._watch.at(trainer.global_step + 1, "data")
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._leave()
 

@@ -285,18 +285,19 @@ def save_failed(folder: Path, error: OSError, needed: int) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(_full_disk(folder, needed, free_bytes(folder.parent)))
     return UserError(
-        f"cannot save a checkpoint in {folder.parent}: {error.strerror or error}. {_last_whole(folder.parent)}"
+        f"cannot save a checkpoint in {folder.parent}: {error.strerror or error}. {last_whole(folder.parent)}"
     )
 
 
 def _full_disk(folder: Path, needed: int, free: int) -> str:
     return (
         f"no room for a checkpoint in {folder.parent}: it needs {megabytes(needed)}, {megabytes(free)} are free. "
-        f"{_last_whole(folder.parent)}; free some space (or lower checkpoint.keep) and resume"
+        f"{last_whole(folder.parent)}; free some space (or lower checkpoint.keep) and resume"
     )
 
 
-def _last_whole(folder: Path) -> str:
+def last_whole(folder: Path) -> str:
+    """Which checkpoint of a folder of checkpoints is whole, as a sentence."""
     last = folder / "last"
     if last.is_symlink():
         return f"The last checkpoint is whole: {folder / os.readlink(last)}"

@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 a fault of the program (with its traceback) or two runs th
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -43,10 +44,21 @@ def start(task: str, arguments: list[str]) -> int:
 
 def told(error: UserError | TrainingFault) -> int:
     """Prints an error's one message, once where every process of a job raises it; its exit code."""
+    from triptych.rundir.masking import Masking
+
     rank = int(os.environ.get(RANK, "0"))
     if rank == 0 or not is_shared(error):
-        print(f"error: rank {rank}: {error}" if rank else f"error: {error}", file=sys.stderr)
+        text = Masking().text(str(error))
+        print(f"error: rank {rank}: {text}" if rank else f"error: {text}", file=sys.stderr)
     return error.exit_code
+
+
+def told_fault() -> int:
+    """Prints the traceback of the exception that is being handled, without secrets that stand in it; its exit code."""
+    from triptych.rundir.masking import Masking
+
+    print(Masking().text(traceback.format_exc()), file=sys.stderr, end="")
+    return 1
 
 
 def _run(task: str, arguments: list[str]) -> int:
@@ -177,7 +189,12 @@ def _run_in_child(task: str, given: tuple[Any, Any]) -> int:
     plain, hydra = given
     if hydra is not None:
         HydraConfig.instance().cfg = cast(Any, OmegaConf.create(hydra))
-    return _run_here(task, cast(DictConfig, OmegaConf.create(plain)))
+    try:
+        return _run_here(task, cast(DictConfig, OmegaConf.create(plain)))
+    except (UserError, TrainingFault) as error:
+        return told(error)
+    except Exception:
+        return told_fault()
 
 
 def _run_here(task: str, config: DictConfig) -> int:

@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from triptych.data.samples import Fetched, StepSamples
 
 PREFETCH = 2
 """Batches that a worker prepares ahead."""
+_LOOK = 5.0
+"""Seconds between two looks at the workers while a batch is waited for."""
 
 
-class WorkerDeath(Exception):
-    """A worker process is gone; the message is torch's, `reading` the samples that workers were reading."""
+class WorkerLost(Exception):
+    """A worker process is gone, or gives nothing any more; `reading` are the samples that workers were reading."""
 
     def __init__(self, message: str, reading: list[int]) -> None:
         super().__init__(message)
@@ -35,10 +38,15 @@ class Crew:
         samples: gives a step's batch, once it is told the buffers and where to note what it reads.
         batch_bytes: of the largest batch's images.
         workers: processes; 0 fetches in this one.
+        patience: seconds in which workers must give a batch, or at least begin with another sample; None for any.
     """
 
     def __init__(
-        self, samples: Callable[[BufferRing | None, Tensor], StepSamples], batch_bytes: int, workers: int
+        self,
+        samples: Callable[[BufferRing | None, Tensor], StepSamples],
+        batch_bytes: int,
+        workers: int,
+        patience: float | None = None,
     ) -> None:
         # Forked workers share buffers, cached images and the shard index; spawned ones would copy them.
         fork = sys.platform == "linux"
@@ -47,6 +55,7 @@ class Crew:
         self.ring = BufferRing(lanes, PREFETCH + 3, batch_bytes) if fork or not workers else None
         self._reading = torch.full((lanes,), -1, dtype=torch.int64).share_memory_()
         self._steps = _Steps()
+        self._patience = patience if workers else None
         with _no_advice():
             self._loader = self._new_loader(samples(self.ring, self._reading), workers, fork)
 
@@ -58,6 +67,8 @@ class Crew:
             sampler=self._steps,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
+            # Not the patience itself: torch looks for the dead among its workers only when this is over.
+            timeout=0 if self._patience is None else min(_LOOK, self._patience / 4),
             persistent_workers=workers > 0,
             multiprocessing_context="fork" if fork and workers else None,
             worker_init_fn=_start_worker,
@@ -69,22 +80,51 @@ class Crew:
         """What workers give for each of `steps`, in order.
 
         Raises:
-            WorkerDeath: a worker was killed or crashed.
+            WorkerLost: a worker was killed, crashed, or hangs.
         """
         self._steps.steps = steps
         with _kept_signal_handler(), _no_advice():
             fetched = iter(self._loader)
+        waiting = _Wait(self._reading, self._patience)
         while True:
             try:
                 parcel = next(fetched)
             except StopIteration:
                 return
             except (RuntimeError, ConnectionError, EOFError) as error:
+                if isinstance(error, RuntimeError) and "DataLoader timed out" in str(error):
+                    if not waiting.in_vain():
+                        continue
+                    for worker in getattr(fetched, "_workers", ()):
+                        worker.kill()  # one that is stopped would not end when asked to
+                    told = f"data workers have given nothing for {self._patience:.0f} s and are ended"
+                    raise WorkerLost(told, waiting.reading) from error
                 # The latter two: a batch too large for the buffers was on its way when its worker died.
                 if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
-                raise WorkerDeath(str(error), [index for index in self._reading.tolist() if index >= 0]) from error
+                raise WorkerLost(f"a data worker died: {str(error).strip()}", waiting.reading) from error
             yield parcel
+            waiting = _Wait(self._reading, self._patience)
+
+
+class _Wait:
+    """For one batch: over when workers have not begun with another sample for `patience` seconds."""
+
+    def __init__(self, reading: Tensor, patience: float | None) -> None:
+        self._samples, self._patience = reading, patience
+        self._seen, self._since = self.reading, time.monotonic()
+
+    @property
+    def reading(self) -> list[int]:
+        """The samples that workers last began with."""
+        return [index for index in self._samples.tolist() if index >= 0]
+
+    def in_vain(self) -> bool:
+        """Whether there is no more hope."""
+        reading, now = self.reading, time.monotonic()
+        if reading != self._seen:
+            self._seen, self._since = reading, now
+        return self._patience is not None and now - self._since >= self._patience
 
 
 class _Steps(Sampler[int]):

@@ -26,7 +26,7 @@ class LabelledData(LightningDataModule, ABC):
     Sources are made when first needed, once.
 
     `stop_step` makes one training loader run from `start_step` over all epochs to that step; without it a loader
-    gives one epoch at a time.
+    gives one epoch at a time. `patience` is in seconds: workers that give nothing for so long end the run.
 
     Args:
         train: makes the training source (`_partial_` in a config).
@@ -83,6 +83,7 @@ class LabelledData(LightningDataModule, ABC):
         self.cache = cache
         self.balance = balance
         self.stop_step: int | None = None
+        self.patience: float | None = None
         self._bad: dict[int, BadSamples] = {}
         self._start_step = 0
         self._train_loader: StepLoader | None = None
@@ -197,7 +198,9 @@ class LabelledData(LightningDataModule, ABC):
         # One count a data set, however often Lightning asks for its loader.
         bad = self._bad.setdefault(id(source), BadSamples(len(source), self.max_bad_fraction))
         joined = self.collation()
-        return self._loader_kind(source, order, transform, joined, bad, self.workers, training, rank, world_size)
+        loader = self._loader_kind(source, order, transform, joined, bad, self.workers, training, rank, world_size)
+        loader.patience = self.patience
+        return loader
 
     def _cached(self, source: Source) -> Source:
         return CachedSource(source) if self.cache else source

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from triptych.data.collate import BufferRing
 from triptych.data.collation import Collation
-from triptych.data.crew import Crew, WorkerDeath
+from triptych.data.crew import Crew, WorkerLost
 from triptych.data.order import Order
 from triptych.data.samples import Failure, Fetched, StepSamples
 from triptych.data.source import Source
@@ -78,7 +78,7 @@ class StepLoader:
     Batch `n` is the same for any number of workers and wherever iteration began. `len()` is always the whole epoch's.
     Prefetching is no state: set `start_step` to the trainer's global step after a restart, and the next iteration
     begins there and ends with that epoch. Each iteration after it is the next epoch. An iteration begins when its
-    first batch is asked for.
+    first batch is asked for. With `patience` set, workers that give nothing for so many seconds end the run.
 
     Args:
         source: the data set.
@@ -117,6 +117,7 @@ class StepLoader:
         self.world_size = world_size
         self.start_step = 0
         self.stop_step: int | None = None
+        self.patience: float | None = None
         self._pin = torch.cuda.is_available()
         self._idle: Crew | None = None
 
@@ -134,12 +135,12 @@ class StepLoader:
                 batch = self._unpack(fetched, crew.ring)
                 if batch is not None:
                     yield batch
-        except WorkerDeath as death:
-            names = ", ".join(self.source.name(index) for index in death.reading)
+        except WorkerLost as lost:
+            names = ", ".join(self.source.name(index) for index in lost.reading)
             raise UserError(
-                f"a data worker died: {str(death).strip()}. The workers last read {names}. A decoder may have crashed "
-                "on one of these (remove it), or memory ran out (set data.workers lower)"
-            ) from death
+                f"{lost}. The workers last read {names}. A decoder may have crashed or hung on one of these (remove "
+                "it), the storage may hang (raise trainer.timeout), or memory ran out (set data.workers lower)"
+            ) from lost
         self._idle = crew
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,7 +155,7 @@ class StepLoader:
 
     def _new_crew(self) -> Crew:
         largest = -(-min(self.order.batch_size, self.order.size) // self.world_size)
-        return Crew(self._samples, largest * self.collation.largest, self.workers)
+        return Crew(self._samples, largest * self.collation.largest, self.workers, self.patience)
 
     def _samples(self, ring: BufferRing | None, reading: Tensor) -> StepSamples:
         return StepSamples(

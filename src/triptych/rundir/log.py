@@ -4,6 +4,7 @@ import importlib
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -56,7 +57,7 @@ class RunLog:
         self._handlers.append(terminal)
         if self._path is not None:
             self._path.parent.mkdir(exist_ok=True)
-            file = logging.FileHandler(self._path, encoding="utf-8")
+            file = _File(self._path, encoding="utf-8")
             file.setFormatter(_Line(self._masking))
             self._handlers.append(file)
         for name in (*_CHATTY, "triptych", "py.warnings"):
@@ -123,6 +124,18 @@ class _Terminal(logging.Handler):
         else:
             line = Text(text)
         console().print(line)
+
+
+class _File(logging.FileHandler):
+    """Leaves a line out that cannot be written: what the full or failing disk means is told by what needs it more."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class _Line(logging.Formatter):

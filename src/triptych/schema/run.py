@@ -51,7 +51,8 @@ class Trainer:
     )
     pipeline: int = option("stages of consecutive blocks, a process each", default=1, range=Range(least=1))
     timeout: float = option(
-        "seconds that a process may keep the others waiting before the job ends, with the process named",
+        "seconds that a process may keep the others waiting before the job ends, with the process named; loader "
+        "workers that give nothing for three quarters of it end the run, with their samples named",
         default=600.0,
         range=Range(above=0),
     )
