@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "triptych"
 
 # The rooms from the ground up; a room may import from its own layer's rooms only where they are itself.
 LAYERS: dict[str, int] = {
-    "errors": 0, "heap": 0, "paths": 0, "measure": 1, "nn": 1, "losses": 1, "features": 1, "towers": 2,
+    "errors": 0, "heap": 0, "paths": 0, "plain": 1, "measure": 1, "nn": 1, "losses": 1, "features": 1, "towers": 2,
     "models": 3, "data": 3, "optim": 4, "checkpoints": 4, "build": 4, "parallel": 2, "objectives": 5,
     "callbacks": 6, "analysis": 5, "rundir": 5, "schema": 7, "command": 8, "run": 10, "presets": 9, "weights": 5,
     "doctor": 6, "strategies": 5, "resume": 7, "prompts": 4, "kinds": 8, "job": 9, "evaluation": 8, "look": 9,

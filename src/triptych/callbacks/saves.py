@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from triptych.checkpoints.files import publish_link, remove_folder
-from triptych.checkpoints.find import BEST, LAST, step_folders, step_name
+from triptych.checkpoints.find import BEST, LAST, STEP_NAME, step_folders, step_name
 from triptych.checkpoints.manifest import verify
 
 
@@ -35,7 +35,9 @@ class Saves:
         too, to go with the oldest: later than `step`, and unknown to its checkpoint. A crash between a save and its
         publication leaves such a one, or a user who goes on from an older save.
         """
-        known = [name for name in listed if (self.folder / name).is_dir()]
+        # Checkpoints may come from anybody, and what is listed is removed in time: other names could lead anywhere.
+        steps = [name for name in listed if isinstance(name, str) and STEP_NAME.fullmatch(name)]
+        known = [name for name in steps if (self.folder / name).is_dir()]
         abandoned: list[str] = []
         if step is not None and known:  # another run's checkpoint knows nothing of this folder
             later = step_name(step + 1)

@@ -117,6 +117,8 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
     asked = messages.compose_plain(task, [item for item in overrides if item.startswith("resume=")]).resume
     run = RunDirectory.open(Path(asked))
     config = saved.read(run.config)
+    saved.check_said_again(config, run.config, overrides)
+    run.check_inside()
     for change in saved.change(config, _with_trainer(overrides)):
         print(f"changed for this resume: {change}")
     config.resume = str(run.chosen or run.path)

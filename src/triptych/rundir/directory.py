@@ -1,7 +1,9 @@
 """Run directories: `outputs/TASK/NAME/DATE_TIME/`."""
 
 import difflib
+import os
 import shutil
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -93,6 +95,24 @@ class RunDirectory:
             if (each / FOLDER).is_dir() and (each / "config.yaml").is_file():
                 return cls(each)
         return None
+
+    def check_inside(self) -> None:
+        """Before something is written there: nothing in the run directory leads out of it, nor waits for a reader.
+
+        Raises:
+            UserError: a link that leads out of it, or something that is neither file, folder nor link.
+        """
+        home = self.path.resolve()
+        for place, folders, files in os.walk(home):
+            for path in (Path(place) / name for name in (*folders, *files)):
+                mode = path.lstat().st_mode
+                if stat.S_ISLNK(mode) and not path.resolve().is_relative_to(home):
+                    raise UserError(
+                        f"{path} is a link to {path.resolve()}, out of the run directory, and a resume would write "
+                        "there: put what it points at in its place"
+                    )
+                if not (stat.S_ISLNK(mode) or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                    raise UserError(f"{path} is no plain file, and a resume could write to it for ever: remove it")
 
     def discard(self) -> None:
         """Take away the directory of a run that never began, and the folders above it that were made for it."""
