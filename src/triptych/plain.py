@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import yaml
 
 from triptych.errors import UserError
 
-LARGEST_TEXT = 8 << 20
+LARGEST_TEXT = 16 << 20
 """Bytes of a configuration, or of what a run says of itself."""
 
-MOST_NODES = 200_000
+MOST_NODES = 2_000_000
 """Of such a file, each counted as often as it is referred to."""
 
 DEEPEST = 64
@@ -33,15 +34,25 @@ def read_bytes(path: str | Path, largest: int = LARGEST_FILE) -> bytes:
     Raises:
         OSError: it cannot be opened, is a pipe, a device or a folder, or is larger than `largest` bytes.
     """
-    # Without O_NONBLOCK a pipe that nobody writes to would be waited for here.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "it is no plain file", str(path))
-        if state.st_size > largest:
-            raise OSError(errno.EFBIG, f"{state.st_size} bytes are above the limit of {largest}", str(path))
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > largest:
+            raise OSError(errno.EFBIG, f"{size} bytes are above the limit of {largest}", str(path))
         return file.read(largest)
+
+
+def open_plain(path: str | Path) -> BufferedReader:
+    """A regular file, opened for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device or a folder.
+    """
+    # Without O_NONBLOCK a pipe that nobody writes to would be waited for here.
+    file = open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return file
 
 
 def read_yaml(path: Path) -> Any:

@@ -149,4 +149,5 @@ def _last_good(run: RunDirectory, again: str) -> str:
     last = run.checkpoints / "last"
     if not last.exists():
         return "There is no checkpoint yet: lower optimizer.lr or set objective.clip, and start again"
-    return f"The last good checkpoint is {Path(last).resolve()}: lower optimizer.lr and `triptych train resume={run.path}{again}`"
+    goes_on = f"triptych train resume={run.path}{again}"
+    return f"The last good checkpoint is {Path(last).resolve()}: lower optimizer.lr and `{goes_on}`"

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from triptych.build import MODEL_PACKAGES, build
+from triptych.checkpoints.bounded import build_bounded
 from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint, is_run
 from triptych.checkpoints.format import PREFIX, has_weights, read_config, read_weights, write_checkpoint
 from triptych.checkpoints.formats import FORMATS, recognised
@@ -107,22 +107,22 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
     config = read_config(folder)
     if not isinstance(config.get("model"), dict):
         raise UserError(f"{folder} does not say which model it holds: its config.json has no 'model'")
-    for tower in (config["model"].get("tower"), *(config["model"].get("towers") or {}).values()):
-        if isinstance(tower, dict) and tower.get("pretrained"):
-            tower["pretrained"] = False  # its weights are here; nothing is fetched to be overwritten
-    built = build(config["model"], (*MODEL_PACKAGES, *allow))
+    name = EMA if weights == "ema" and has_weights(folder, EMA) else MODEL
+    state = read_weights(folder, name)
+    if name == EMA:
+        # An average covers the parameters; what else the model holds (running statistics) is in the weights.
+        state = read_weights(folder, MODEL) | state
+    built = build_bounded(config["model"], state, allow, folder)
     if not isinstance(built, nn.Module):
         raise UserError(f"the config.json of {folder} describes a {type(built).__name__}, not a model")
     model = cast(Any, built)
     adapters = config.pop("adapters", None)
     if adapters:
-        build(adapters, (*MODEL_PACKAGES, *allow))(model)
-    name = EMA if weights == "ema" and has_weights(folder, EMA) else MODEL
-    state = read_weights(folder, name)
+        adapt = build_bounded(adapters, state, allow, folder)
+        if not callable(adapt):
+            raise UserError(f"the config.json of {folder} has adapters that are none, but a {type(adapt).__name__}")
+        adapt(model)
     own = model.state_dict()
-    if name == EMA:
-        # An average covers the parameters; what else the model holds (running statistics) is in the weights.
-        state = read_weights(folder, MODEL) | state
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     different = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if missing or unexpected or different:

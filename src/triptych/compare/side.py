@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from triptych.analysis.metrics import EPOCH, STEP, MetricsTable, Number, read_metrics
 from triptych.errors import UserError
 from triptych.plain import read_json, read_yaml
