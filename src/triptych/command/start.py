@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from triptych.command import data_of_run, groups, messages
 from triptych.command.overrides import as_typed
-from triptych.errors import TrainingFault, UserError
+from triptych.errors import TrainingFault, UserError, shown
 from triptych.parallel.launch import RANK, is_shared, launch, launched
 from triptych.schema import register
 from triptych.schema.check import check, text_keys
@@ -42,7 +42,7 @@ def told(error: UserError | TrainingFault) -> int:
     """Prints an error's one message, once where every process of a job raises it; its exit code."""
     rank = int(os.environ.get(RANK, "0"))
     if rank == 0 or not is_shared(error):
-        print(f"error: rank {rank}: {error}" if rank else f"error: {error}", file=sys.stderr)
+        print(f"error: rank {rank}: {shown(error)}" if rank else f"error: {shown(error)}", file=sys.stderr)
     return error.exit_code
 
 

@@ -30,6 +30,9 @@ memory."""
 MAX_CHANNELS = 256
 """More than any microphone array has; each block is decoded with all of them before they become one."""
 
+RATES = (100, 10_000_000)
+"""Sample rates that a sound may have, Hz: brought to 16 kHz, each sample of one at 1 Hz would become 16,000."""
+
 _BLOCK = 1 << 20
 """Values, of all channels together."""
 
@@ -138,6 +141,8 @@ class Sounds:
             )
 
     def _check_length(self, samples: int, rate: int) -> None:
+        if not RATES[0] <= rate <= RATES[1]:
+            raise BadSample(f"its sample rate of {rate} Hz is no sound's ({RATES[0]} to {RATES[1]:,} Hz)")
         if samples * max(1.0, self.sample_rate / rate) > MAX_SAMPLES:
             raise BadSample(
                 f"{samples / rate / 3600:.1f} hours at {rate} Hz are above the limit of {MAX_SAMPLES} samples: cut it "
