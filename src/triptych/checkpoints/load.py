@@ -7,7 +7,7 @@ from typing import Any, cast
 from torch import nn
 
 from triptych.checkpoints.bounded import build_bounded
-from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint, is_run
+from triptych.checkpoints.find import BEST, DISTRIBUTED, LAST, distributed, find_checkpoint, is_checkpoint, is_run
 from triptych.checkpoints.format import PREFIX, has_weights, read_config, read_weights, write_checkpoint
 from triptych.checkpoints.formats import FORMATS, recognised
 from triptych.checkpoints.manifest import EMA, MODEL
@@ -151,6 +151,8 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
 
 
 def _found(path: Path) -> str:
+    if (path / DISTRIBUTED).exists():
+        return f"a checkpoint of torch.distributed.checkpoint. {distributed(path)}"
     if path.is_dir():
         names = sorted(entry.name for entry in path.iterdir())
         return f"a folder with {', '.join(names[:5]) or 'nothing in it'}{', ...' if len(names) > 5 else ''}"

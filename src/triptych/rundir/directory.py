@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from triptych.checkpoints.find import FOLDER, find_checkpoint, is_checkpoint, step_folders
+from triptych.checkpoints.find import DISTRIBUTED, FOLDER, distributed, find_checkpoint, is_checkpoint, step_folders
 from triptych.errors import UserError
 from triptych.rundir.files import write_atomic
 
@@ -83,6 +83,8 @@ class RunDirectory:
             run = path.absolute().parents[1]
             if (run / "config.yaml").is_file():
                 return cls(run, chosen=path)
+        if (path / DISTRIBUTED).exists():
+            raise UserError(f"'{path}' is a checkpoint of torch.distributed.checkpoint. {distributed(path)}")
         if not (path / "config.yaml").is_file():
             raise UserError(f"'{path}' is not a run directory: it has no config.yaml." + _suggest(path))
         return cls(path)
