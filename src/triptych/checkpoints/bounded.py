@@ -16,8 +16,8 @@ from triptych.errors import UserError
 SPARE = 1 << 26
 """Values that a model may have beyond its weights: what is computed and not saved, and heads that are made anew."""
 
-EACH = 1 << 12
-"""Values that every parameter counts for at least, so that a model of 10^9 empty layers ends, too."""
+MORE = 1000
+"""Tensors that it may have beyond theirs."""
 
 
 def build_bounded(config: Any, state: Mapping[str, Tensor], allow: tuple[str, ...] = (), source: object = "") -> Any:
@@ -34,7 +34,7 @@ def build_bounded(config: Any, state: Mapping[str, Tensor], allow: tuple[str, ..
     Raises:
         UserError: see `build`; or it describes a model that its weights could not fill.
     """
-    with _no_larger(4 * sum(tensor.numel() for tensor in state.values()) + SPARE, source):
+    with _no_larger(state, source):
         try:
             return build(_offline(config), (*MODEL_PACKAGES, *allow))
         except (MemoryError, OverflowError, RecursionError) as error:
@@ -42,17 +42,19 @@ def build_bounded(config: Any, state: Mapping[str, Tensor], allow: tuple[str, ..
 
 
 @contextmanager
-def _no_larger(most: int, source: object) -> Iterator[None]:
-    """Ends the making of modules of more than so many values."""
-    count = 0
+def _no_larger(state: Mapping[str, Tensor], source: object) -> Iterator[None]:
+    """Ends the making of modules that outgrow these weights."""
+    most_values = 4 * sum(tensor.numel() for tensor in state.values()) + SPARE
+    most_tensors = 4 * len(state) + MORE
+    values = tensors = 0
 
     def look(module: nn.Module, name: str, tensor: Tensor | None) -> None:
-        nonlocal count
-        count += EACH if tensor is None else max(EACH, tensor.numel())
-        if count > most:
+        nonlocal values, tensors
+        values, tensors = values + (0 if tensor is None else tensor.numel()), tensors + 1
+        if values > most_values or tensors > most_tensors:
             raise UserError(
-                f"the config of {source} describes a model of more than {most:,} values, which the weights beside it "
-                "could not fill: it is damaged, or a trap"
+                f"the config of {source} describes a model of more than {most_values:,} values or {most_tensors:,} "
+                "tensors, far more than the weights beside it: it is damaged, or a trap"
             )
 
     hooks = [register_module_parameter_registration_hook(look), register_module_buffer_registration_hook(look)]

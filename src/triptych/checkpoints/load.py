@@ -121,7 +121,10 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
         adapt = build_bounded(adapters, state, allow, folder)
         if not callable(adapt):
             raise UserError(f"the config.json of {folder} has adapters that are none, but a {type(adapt).__name__}")
-        adapt(model)
+        try:
+            adapt(model)
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"the adapters in the config.json of {folder} do not fit its model: {error}") from error
     own = model.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     different = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]

@@ -147,6 +147,8 @@ def _numbers(values: Any) -> tuple[int, ...]:
     """Sizes and places, as the index writes them: a list of whole numbers from 0 on that torch can count."""
     if not isinstance(values, list) or not all(type(value) is int and 0 <= value < 1 << 48 for value in values):
         raise ValueError(f"{values!r:.100} are no sizes")
+    if math.prod(max(1, value) for value in values) >= 1 << 60:  # torch counts strides where there is no element, too
+        raise ValueError(f"{values!r:.100} are too large")
     return tuple(values)
 
 
