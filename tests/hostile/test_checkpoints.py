@@ -93,11 +93,13 @@ def test_metadata_of_distributed_checkpoints_are_not_opened(distributed: Path) -
         refused(error, distributed, ".metadata is a pickle, which is never opened", "dcp_to_torch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
         ["train", "resume=dcp"], ["evaluate", "checkpoint=dcp"], ["predict", "checkpoint=dcp", "input=."],
-        ["export", "checkpoint=dcp", "out=out"], ["zero_shot", "checkpoint=dcp", "image=x.png", "labels=a"],
+        ["export", "checkpoint=dcp", "format=timm", "out=out"],
+        ["zero_shot", "checkpoint=dcp", "image=x.png", "labels=a"],
         ["finetune", "weights=dcp", "data.root=."], ["attention", "checkpoint=dcp", "image=x.png"],
     ],
     ids=lambda words: words[0],
