@@ -108,12 +108,7 @@ def test_a_hole_of_a_terabyte_takes_no_memory(scene: Scene) -> None:
                         "GNU.sparse.name": "hole.png"}  # fmt: skip
     tar(scene.here / "x.tar", [*GOOD, (hole, b"1\n0\n13\n" + bytes(505) + b"x" * 13)])
     with bounded(64, 5):
-        try:
-            source = ShardSource(str(scene.here), label="cls")
-        except UserError as error:
-            assert "x.tar" in str(error)
-            return
-        assert len(source) == 2
+        assert len(ShardSource(str(scene.here), label="cls")) == 2
 
 
 def test_names_longer_than_the_shard_are_refused(scene: Scene) -> None:
@@ -208,15 +203,20 @@ def test_labels_that_are_traps_are_told(content: str, scene: Scene) -> None:
     refused(error, "label")
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "3", '{"classes": {"a": 1}}', '{"classes": [[1]]}', "\x00"])
-def test_facts_of_a_set_that_are_traps_do_no_harm(content: str, scene: Scene) -> None:
+@pytest.mark.parametrize("content", ["3", '{"classes": {"a": 1}}', '{"classes": [[1]]}'])
+def test_facts_of_a_set_that_say_nothing_are_left(content: str, scene: Scene) -> None:
     tar(scene.here / "x.tar", GOOD)
     (scene.here / "info.json").write_text(content)
-    with bounded(64, 5):
-        try:
-            assert ShardSource(str(scene.here), label="cls").classes == ["0", "1"]
-        except UserError as error:
-            assert "info.json" in str(error)
+    assert ShardSource(str(scene.here), label="cls").classes == ["0", "1"]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[" * 500 + "]" * 500, "9" * 100_000, "\x00"])
+def test_facts_of_a_set_that_are_traps_are_told(content: str, scene: Scene) -> None:
+    tar(scene.here / "x.tar", GOOD)
+    (scene.here / "info.json").write_text(content)
+    with bounded(64, 5), pytest.raises(UserError) as error:
+        ShardSource(str(scene.here), label="cls")
+    refused(error, "info.json")
 
 
 def test_a_label_of_10_to_the_9_does_not_make_as_many_classes(scene: Scene) -> None:
