@@ -11,14 +11,14 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "triptych"
 
 # The rooms from the ground up; a room may import from its own layer's rooms only where they are itself.
 LAYERS: dict[str, int] = {
-    "errors": 0, "heap": 0, "paths": 0, "measure": 1, "nn": 1, "losses": 1, "features": 1, "towers": 2,
+    "errors": 0, "heap": 0, "paths": 0, "plain": 0, "measure": 1, "nn": 1, "losses": 1, "features": 1, "towers": 2,
     "models": 3, "data": 3, "optim": 4, "checkpoints": 4, "build": 4, "parallel": 2, "objectives": 5,
     "callbacks": 6, "analysis": 5, "rundir": 5, "schema": 7, "command": 8, "run": 10, "presets": 9, "weights": 5,
     "doctor": 6, "strategies": 5, "resume": 7, "prompts": 4, "kinds": 8, "job": 9, "evaluation": 8, "look": 9,
     "status": 9, "compare": 9, "tokens": 5, "tower_weights": 5, "statistics": 9, "cross_validation": 9,
     "release": 9, "benchmark": 10, "zero_shot": 9, "finetune": 11, "cli": 9, "__init__": 11, "__main__": 10,
 }  # fmt: skip
-MAY_IMPORT_BESIDE = {("checkpoints", "build"), ("command", "run"), ("optim", "checkpoints")}
+MAY_IMPORT_BESIDE = {("plain", "errors"), ("checkpoints", "build"), ("command", "run"), ("optim", "checkpoints")}
 
 
 def room(path: Path) -> str:

@@ -60,7 +60,10 @@ def test_the_page_works_as_written(project: Path, monkeypatch: pytest.MonkeyPatc
     done = run(project, *SMALL, "allow_targets=[mypackage]")
     assert done.returncode == 0, done.stderr
     (folder,) = (project / "outputs" / "train" / "own").iterdir()
-    resumed = run(project, f"resume={folder}", "trainer.max_steps=3")
+    refused = run(project, f"resume={folder}", "trainer.max_steps=3")
+    assert refused.returncode == 2
+    assert "say it again with 'allow_targets=[mypackage]'" in refused.stderr
+    resumed = run(project, f"resume={folder}", "trainer.max_steps=3", "allow_targets=[mypackage]")
     assert resumed.returncode == 0, resumed.stderr
     monkeypatch.syspath_prepend(str(project))
     model = triptych.load(folder, allow=("mypackage",))

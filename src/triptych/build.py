@@ -17,29 +17,46 @@ from hydra.utils import instantiate
 
 from triptych.errors import UserError
 
-# What a run's own configuration may name.
-RUN_PACKAGES = ("triptych", "torch", "torchvision", "torchaudio", "timm", "lightning", "torchmetrics")
+# What a run's own configuration may name. A list of what is known to be harmless, for one of what is not is never
+# complete: `torch` alone has a dozen ways to write a file.
+RUN_PACKAGES = (
+    *(f"triptych.callbacks.{part}" for part in ("checkpointing", "ema", "swa")),
+    *(f"triptych.{part}" for part in ("data", "features", "losses", "models", "nn", "objectives", "optim", "towers")),
+    *("triptych.parallel.exchange", "triptych.strategies"),
+    *("torch.nn", "torch.optim", "torch.Generator", "torchvision.transforms", "torchvision.ops"),
+    *("torchaudio.functional", "torchaudio.transforms", "lightning.pytorch.loggers", "torchmetrics"),
+    *("timm.create_model", "timm.layers", "timm.loss", "timm.models", "timm.optim", "timm.scheduler"),
+)
 # What the model config inside a checkpoint may name: a checkpoint may come from anybody.
 MODEL_PACKAGES = ("triptych.nn", "triptych.towers", "triptych.models", "triptych.features", "torch.nn")
 
-# Inside the allowed packages, what reads pickles, runs commands, fetches or writes files, or calls what it is given.
+# Inside the allowed packages and those that a user adds, what reads pickles, runs commands, fetches or writes files, or
+# calls what it is given.
 DENIED = (
     *(f"lightning.{part}" for part in ("app", "fabric.cli", "fabric.utilities", "pytorch.cli", "pytorch.core.saving")),
     *(
         f"lightning.{part}"
         for part in ("pytorch.utilities", "fabric.strategies.launchers", "pytorch.strategies.launchers")
     ),
-    *(f"timm.{part}" for part in ("models.load_checkpoint", "models._helpers", "models._hub", "models.hub", "utils")),
+    *(f"timm.{part}" for part in ("models.load_checkpoint", "models._builder", "models._helpers", "models._hub")),
+    *(f"timm.{part}" for part in ("models._prune", "models._registry", "models.hub", "utils")),
+    *("timm.models.repghost.repghost_model_convert", "lightning.pytorch.loggers.litlogger", "torchmetrics.detection"),
     *(
         f"torch.{part}"
-        for part in ("classes", "export", "fx", "hub", "jit", "library", "multiprocessing", "onnx", "ops")
+        for part in ("classes", "compiler", "export", "fx", "hub", "jit", "library", "multiprocessing", "onnx", "ops")
     ),
     *(f"torch.{part}" for part in ("package", "serialization", "storage", "testing", "distributed.checkpoint")),
+    *(f"torch.{part}" for part in ("PyTorchFileReader", "PyTorchFileWriter", "ScriptModule", "CompilationUnit")),
     *(f"torch.distributed.{part}" for part in ("elastic", "launch", "launcher", "rpc", "run")),
     *(f"torch.utils.{part}" for part in ("benchmark", "bottleneck", "collect_env", "cpp_extension", "hipify")),
-    *(f"torch.utils.{part}" for part in ("mobile_optimizer", "model_dump", "model_zoo", "show_pickle")),
+    *(f"torch.utils.{part}" for part in ("mobile_optimizer", "model_dump", "model_zoo", "show_pickle", "tensorboard")),
+    *(f"torch.utils.data.{part}" for part in ("datapipes", "graph")),
+    *(f"torchmetrics.{part}" for part in ("audio", "image", "multimodal", "text", "utilities", "video")),
+    *(f"torchmetrics.functional.{part}" for part in ("audio", "image", "multimodal", "text", "video")),
     *(f"torchvision.{part}" for part in ("datasets.utils",)),
-    *(f"triptych.{part}" for part in ("build", "checkpoints", "cli", "command", "export", "load")),
+    *(f"triptych.{part}" for part in ("build", "checkpoints", "cli", "command", "export", "load", "rundir")),
+    *(f"triptych.data.{part}" for part in ("files", "huggingface_load", "remote_shards", "shard_copies")),
+    "triptych.data.shard_index",
 )
 DENIED_NAMES = frozenset({"from_file", "load", "load_from_checkpoint", "load_state_dict_from_url", "save"})
 

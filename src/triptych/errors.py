@@ -12,6 +12,15 @@ class UserError(Exception):
     exit_code = 2
 
 
+def shown(message: object) -> str:
+    """A message as text for a terminal: names that somebody else chose (of files, classes, weights) may hold characters
+    that would move its cursor or change its title.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in str(message)
+    )
+
+
 class TrainingFault(Exception):
     """Training itself went wrong (a loss that is not finite): exit code 3, and the last good checkpoint is named."""
 

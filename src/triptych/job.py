@@ -6,14 +6,17 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from triptych.build import RUN_PACKAGES, build
+from triptych.callbacks.average import AverageCallback
 from triptych.callbacks.bad_steps import BadSteps
 from triptych.callbacks.checkpointing import Checkpointing
 from triptych.callbacks.metrics import MetricsLogger
@@ -121,6 +124,10 @@ class Job:
         if self.mirror is not None:
             self.checkpoint.published = self.mirror.send
         self.trainer = self._trainer(self.checkpoint)
+        self._begun = False
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begun = True
 
     def fit(self) -> None:
         """Trains to the end, then writes the summary, the pictures and the report."""
@@ -139,6 +146,14 @@ class Job:
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
             try:
                 self.trainer.fit(self.objective, datamodule=self.data, ckpt_path=last, weights_only=False)
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                if last is None or self._begun:
+                    raise
+                log.debug("the state could not be put back", exc_info=True)
+                raise UserError(
+                    f"{last} does not hold the state of a run that could go on ({error!r:.200}); its weights start a "
+                    "new one with weights=RUN_DIRECTORY"
+                ) from error
             finally:
                 if self.mirror is not None:
                     self.mirror.send()  # the report and the last metrics, too
@@ -195,12 +210,18 @@ class Job:
 
     def _tracker(self, settings: dict[str, Any]) -> Logger:
         try:
-            return build(settings, self.allow)(save_dir=str(self.run.path))
+            tracker: Logger = build(settings, self.allow)(save_dir=str(self.run.path))
         except ModuleNotFoundError as error:
             name = settings["_target_"].rpartition(".")[2]
             raise UserError(
                 f"{name} cannot be used: {str(error).splitlines()[0]}. Install its extra, or set logger=null"
             ) from error
+        # Names of trackers become parts of paths.
+        if tracker.log_dir and not Path(tracker.log_dir).resolve().is_relative_to(self.run.path.resolve()):
+            raise UserError(
+                f"logger would write to {tracker.log_dir}, out of the run directory {self.run.path}: change its name"
+            )
+        return tracker
 
     def _trainer(self, checkpoint: Checkpointing) -> Trainer:
         settings = self.settings["trainer"]
@@ -216,13 +237,17 @@ class Job:
             metrics.recorder,
             GracefulStop(checkpoint),
             checkpoint,
+            LambdaCallback(on_train_start=self._begin),
         ]
         if self.ranks.world_size > 1:
             timeout, ranks = settings["timeout"], self.ranks
             watch = Watch(ranks.rank, ranks.world_size, lambda: connect(timeout / 2), timeout)
             callbacks.insert(0, Vigil(watch))
         if self.settings["ema"]:
-            callbacks.append(build(self.settings["ema"], self.allow))
+            average = build(self.settings["ema"], self.allow)
+            if not isinstance(average, AverageCallback):
+                raise UserError(f"ema is a {type(average).__name__}; expected an average of weights, such as ema=ema")
+            callbacks.append(average)
         summary = RunSummary(self.run, ["triptych", *sys.argv], self.settings["seed"])
         callbacks += [summary, VitalSigns(self.run.path, summary.utilisation), RunPictures(self.run, summary)]
         return Trainer(

@@ -18,6 +18,7 @@ from triptych.errors import UserError
 from triptych.evaluation.given import GivenModel, device_of, load_given
 from triptych.features.preprocess import Preprocess
 from triptych.models.classifier import Classifier
+from triptych.plain import read_bytes, read_yaml
 from triptych.rundir import RunDirectory, console
 from triptych.schema.option import near
 
@@ -86,7 +87,7 @@ def _multi_label(given: GivenModel) -> bool:
     if given.multi_label is not None:
         return given.multi_label
     run = RunDirectory.holding(Path(given.path))
-    settings = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run else {}
+    settings = read_yaml(run.config) if run else {}
     return bool((settings.get("objective") or {}).get("multi_label"))
 
 
@@ -95,7 +96,7 @@ def _read(files: list[Path], preprocess: Preprocess) -> list[tuple[Path, Tensor]
     pictures, reasons = [], []
     for file in files:
         try:
-            pictures.append((file, decode_image(file.read_bytes(), len(preprocess.mean))))
+            pictures.append((file, decode_image(read_bytes(file), len(preprocess.mean))))
         except (BadSample, OSError) as error:
             reasons.append(f"{file}: {error}")
     if not pictures:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from triptych.checkpoints.format import PREFIX, read_checkpoint
@@ -36,6 +36,7 @@ def check_resumable(
     """
     folder = run.last_checkpoint()
     checkpoint = read_checkpoint(folder)
+    _check_parts(f"{folder}", checkpoint)
     if (step := checkpoint["global_step"]) >= total_steps:
         bound = "max_steps" if trainer["max_steps"] == total_steps else "epochs"
         raise UserError(
@@ -47,6 +48,33 @@ def check_resumable(
     _check_tokenizer(f"{folder}", saved.get("model", {}), description["model"])
     _check_weights(f"{folder}", checkpoint["state_dict"], model)
     _check_groups(f"{folder}", checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups)
+
+
+def _check_parts(folder: str, checkpoint: Mapping[str, Any]) -> None:
+    """A checkpoint that verifies may still be anybody's, and hold anything."""
+    optimizers = checkpoint.get("optimizer_states")
+    groups = optimizers[0].get("param_groups") if _lists(optimizers, dict) and optimizers else None
+    config = checkpoint.get("triptych", {"config": {}})
+    right = {
+        "global_step": type(step := checkpoint.get("global_step")) is int and 0 <= step < 1 << 48,
+        "state_dict": isinstance(state := checkpoint.get("state_dict"), dict)
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()),
+        "optimizer_states": _lists(groups, dict) and all(isinstance(each.get("params"), list) for each in groups or ()),
+        "triptych": isinstance(config, dict)
+        and isinstance(said := config.get("config", {}), dict)
+        and isinstance(said.get("model", {}), dict)
+        and (said.get("classes") is None or _lists(said["classes"], str)),
+        "rng": _lists(checkpoint.get("rng", []), dict),
+    }
+    if wrong := [name for name, holds in right.items() if not holds]:
+        raise UserError(
+            f"{folder} is a checkpoint, but not one that a run left: its {wrong[0]} is missing or of another kind. "
+            "Weights alone start a new run with weights=FOLDER"
+        )
+
+
+def _lists(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
 
 
 def _check_classes(folder: str, saved: list[str] | None, classes: list[str]) -> None:

@@ -98,7 +98,7 @@ def train_once(
             job.fit()
         except RunStopped as stop:
             again = (
-                f"Go on with `triptych {config.task} resume={run.path}`"
+                f"Go on with `triptych {config.task} resume={run.path}{_said_again(settings)}`"
                 if step_folders(run.checkpoints)
                 else "Start again"
             )
@@ -106,7 +106,7 @@ def train_once(
             return Trained(int(stop.code or 0), run)
         except TrainingFault as fault:
             samples = job.bad_steps.stopped(fault.step or 0, str(fault), fault.samples)
-            told = TrainingFault(f"{fault}{samples}. {_last_good(run)}")
+            told = TrainingFault(f"{fault}{samples}. {_last_good(run, _said_again(settings))}")
             # Every process meets it at the same step: see `Objective`.
             raise shared(told) from fault
     return Trained(0, run)
@@ -168,10 +168,14 @@ def _see(path: Path) -> None:
         )
 
 
-def _last_good(run: RunDirectory) -> str:
+def _said_again(settings: dict[str, Any]) -> str:
+    """What a resume asks for again, since a saved configuration may come from anybody."""
+    return f" 'allow_targets=[{','.join(settings['allow_targets'])}]'" if settings["allow_targets"] else ""
+
+
+def _last_good(run: RunDirectory, again: str) -> str:
     last = run.checkpoints / "last"
     if not last.exists():
         return "There is no checkpoint yet: lower optimizer.lr or set objective.clip, and start again"
-    return (
-        f"The last good checkpoint is {Path(last).resolve()}: lower optimizer.lr and `triptych train resume={run.path}`"
-    )
+    goes_on = f"triptych train resume={run.path}{again}"
+    return f"The last good checkpoint is {Path(last).resolve()}: lower optimizer.lr and `{goes_on}`"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from triptych.data.collation import Stacked
-from triptych.data.decode import DECODER_ERRORS
+from triptych.data.decode import DECODER_ERRORS, FORMATS
 from triptych.data.loader import BadSamples, StepLoader
 from triptych.data.module import ImageData
 from triptych.data.order import Order
@@ -129,7 +129,7 @@ class _Pictures(Dataset[Any]):
 
     def _picture(self, index: int) -> Image.Image:
         if isinstance(self._source, EncodedSource):
-            return Image.open(io.BytesIO(self._source.encoded(index))).convert(self._mode)
+            return Image.open(io.BytesIO(self._source.encoded(index)), formats=FORMATS).convert(self._mode)
         image = self._source.read(index)[0]
         return _as_picture(image) if isinstance(image, Tensor) else image.convert(self._mode)
 

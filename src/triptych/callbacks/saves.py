@@ -34,10 +34,10 @@ class Saves:
         A run that goes on from another's checkpoint never touches the other's. Saves that lead nowhere are taken over
         too, to go with the oldest: later than `step`, and unknown to its checkpoint. A crash between a save and its
         publication leaves such a one, or a user who goes on from an older save.
-
-        What is no name of a save is left out: what a checkpoint lists is removed one day, and it may come from anyone.
         """
-        known = [name for name in listed if STEP_NAME.fullmatch(name) and (self.folder / name).is_dir()]
+        # Checkpoints may come from anybody, and what is listed is removed in time: other names could lead anywhere.
+        steps = [name for name in listed if isinstance(name, str) and STEP_NAME.fullmatch(name)]
+        known = [name for name in steps if (self.folder / name).is_dir()]
         abandoned: list[str] = []
         if step is not None and known:  # another run's checkpoint knows nothing of this folder
             later = step_name(step + 1)

@@ -16,6 +16,18 @@ BEST = "best"
 STEP_NAME = re.compile(r"step_(\d+)(?:\.(\d+))?")
 
 
+DISTRIBUTED = ".metadata"
+"""The pickle by which a folder of torch.distributed.checkpoint is known."""
+
+
+def distributed(path: Path) -> str:
+    """What to do with a folder of torch.distributed.checkpoint."""
+    return (
+        f"Its {DISTRIBUTED} is a pickle, which is never opened; convert it where you trust it: python -m "
+        f"torch.distributed.checkpoint.format_utils dcp_to_torch {path} NEW.pt"
+    )
+
+
 def step_name(step: int, serial: int = 1) -> str:
     """`step_0000123`; a second save of the same step is `step_0000123.2`, since nothing is overwritten."""
     return f"step_{step:07d}" + (f".{serial}" if serial > 1 else "")
@@ -78,6 +90,8 @@ def find_checkpoint(path: Path, prefer: tuple[str, ...] = (LAST,)) -> Path:
     if is_checkpoint(path):
         return _verified(path)
     store = _store(path)
+    if store is None and (path / DISTRIBUTED).exists():
+        raise UserError(f"{path} is a checkpoint of torch.distributed.checkpoint. {distributed(path)}")
     if store is None:
         raise UserError(
             f"{path} holds no checkpoint: expected a run directory (with {FOLDER}/{LAST}), "

@@ -1,23 +1,26 @@
 """What every foreign family shares: reading its files, and building our model from what they say."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from triptych.build import MODEL_PACKAGES, build
+from triptych.checkpoints.bounded import build_bounded
 from triptych.checkpoints.remap import Rule, check_keys, import_state
+from triptych.checkpoints.torch_archive import check_archive, check_tensors
 from triptych.errors import UserError
 from triptych.features.audio_preprocess import preprocess_from_dict
 from triptych.models.classifier import Classifier
 from triptych.models.contrastive import Contrastive
+from triptych.plain import LARGEST_TEXT, check_bounds, read_bytes
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -51,9 +54,12 @@ def folder_of(path: Path) -> Path:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """A mapping from a JSON file; None where there is no such file, or it holds something else."""
+    if not path.exists():
+        return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_bytes(path, LARGEST_TEXT))
+        check_bounds(found, path)
+    except (OSError, ValueError, RecursionError, UserError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -113,7 +119,7 @@ def fill(described: Described, state: Mapping[str, Tensor], source: Path) -> Cla
 
     Raises UserError: see `assemble`.
     """
-    model = build(described.model, MODEL_PACKAGES)
+    model = build_bounded(described.model, state, source=source)
     assert isinstance(model, Classifier | Contrastive)
     own = import_state(described.rules, {key: state[key] for key in state if key not in described.unread})
     check_keys(own, model.state_dict(), str(source))
@@ -150,13 +156,26 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how an old or odd file was written, which is no fault of who reads it
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise UserError(
             f"{path} is refused: reading it would run code that it brings along. Save the model again as safetensors."
         ) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as weights; the file is damaged or cut short ({error}).") from error
+    except UserError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise UserError(
+            f"{path} cannot be read as weights; the file is damaged or cut short ({_told(error)})."
+        ) from error
     if not isinstance(found, Mapping):
         raise UserError(f"{path} holds no plain state dict (names to tensors).")
+    nested = (each.values() for each in found.values() if isinstance(each, Mapping))
+    check_tensors(path, chain(found.values(), *nested))
     return dict(found)
+
+
+def _told(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -51,6 +51,7 @@ from triptych.checkpoints.shards import join, read_joined, write_own
 from triptych.checkpoints.tensors import byte_count, check_tensor, read_safetensors, safetensors_chunks
 from triptych.errors import UserError
 from triptych.parallel.pieces import Part
+from triptych.plain import check_bounds
 
 PREFIX = "model."
 # Room for the headers, the manifest and the file system's own blocks beside the tensors' and the JSON's bytes.
@@ -176,20 +177,22 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     training = read_weights(folder, TRAINING)
     tree = _json(folder / STATE, read_checked(folder, STATE, manifest))
     model = read_weights(folder, MODEL)
+    ema = read_weights(folder, EMA) if has_weights(folder, EMA) else None
     try:
         checkpoint = decode(tree["checkpoint"], training)
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f"it holds a {type(checkpoint).__name__}, expected a mapping")
         if "state_dict" in checkpoint:
             checkpoint["state_dict"] = {
                 key: model[key.removeprefix(PREFIX)] if in_model else decode(other, training)
                 for key, in_model, other in tree["state_dict"]
             }
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / STATE} does not fit the checkpoint's tensors: {error}") from error
-    if has_weights(folder, EMA):
-        ema = read_weights(folder, EMA)
-        checkpoint["ema"] = {name: ema[name] for name in checkpoint["ema"]}
-    if tree["has_config"]:
-        checkpoint["triptych"]["config"] = read_config(folder)
+        if ema is not None:
+            checkpoint["ema"] = {name: ema[name] for name in checkpoint["ema"]}
+        if tree["has_config"]:
+            checkpoint["triptych"]["config"] = read_config(folder)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{folder / STATE} does not fit the checkpoint's tensors: {error!r:.300}") from error
     return checkpoint
 
 
@@ -216,7 +219,11 @@ def has_weights(folder: Path, name: str) -> bool:
 def read_config(folder: Path) -> dict[str, Any]:
     """`config.json`, verified: plain data, nothing in it is looked up or built here."""
     content = read_checked(folder, CONFIG, read_manifest(folder))
-    config = decode(_json(folder / CONFIG, content), {})
+    try:
+        config = decode(_json(folder / CONFIG, content), {})
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{folder / CONFIG} is none that Triptych wrote: {error!r:.300}") from error
+    check_bounds(config, folder / CONFIG)
     if not isinstance(config, dict):
         raise UserError(f"{folder / CONFIG} holds a {type(config).__name__}, expected a mapping")
     return config

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from torch import nn
 
-from triptych.build import MODEL_PACKAGES, build
-from triptych.checkpoints.find import BEST, LAST, find_checkpoint, is_checkpoint, is_run
+from triptych.checkpoints.bounded import build_bounded
+from triptych.checkpoints.find import BEST, DISTRIBUTED, LAST, distributed, find_checkpoint, is_checkpoint, is_run
 from triptych.checkpoints.format import PREFIX, has_weights, read_config, read_weights, write_checkpoint
 from triptych.checkpoints.formats import FORMATS, recognised
 from triptych.checkpoints.manifest import EMA, MODEL
@@ -107,22 +107,25 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
     config = read_config(folder)
     if not isinstance(config.get("model"), dict):
         raise UserError(f"{folder} does not say which model it holds: its config.json has no 'model'")
-    for tower in (config["model"].get("tower"), *(config["model"].get("towers") or {}).values()):
-        if isinstance(tower, dict) and tower.get("pretrained"):
-            tower["pretrained"] = False  # its weights are here; nothing is fetched to be overwritten
-    built = build(config["model"], (*MODEL_PACKAGES, *allow))
+    name = EMA if weights == "ema" and has_weights(folder, EMA) else MODEL
+    state = read_weights(folder, name)
+    if name == EMA:
+        # An average covers the parameters; what else the model holds (running statistics) is in the weights.
+        state = read_weights(folder, MODEL) | state
+    built = build_bounded(config["model"], state, allow, folder)
     if not isinstance(built, nn.Module):
         raise UserError(f"the config.json of {folder} describes a {type(built).__name__}, not a model")
     model = cast(Any, built)
     adapters = config.pop("adapters", None)
     if adapters:
-        build(adapters, (*MODEL_PACKAGES, *allow))(model)
-    name = EMA if weights == "ema" and has_weights(folder, EMA) else MODEL
-    state = read_weights(folder, name)
+        adapt = build_bounded(adapters, state, allow, folder)
+        if not callable(adapt):
+            raise UserError(f"the config.json of {folder} has adapters that are none, but a {type(adapt).__name__}")
+        try:
+            adapt(model)
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"the adapters in the config.json of {folder} do not fit its model: {error}") from error
     own = model.state_dict()
-    if name == EMA:
-        # An average covers the parameters; what else the model holds (running statistics) is in the weights.
-        state = read_weights(folder, MODEL) | state
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     different = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if missing or unexpected or different:
@@ -151,6 +154,8 @@ def _load_own(folder: Path, num_classes: int | None, weights: str, allow: tuple[
 
 
 def _found(path: Path) -> str:
+    if (path / DISTRIBUTED).exists():
+        return f"a checkpoint of torch.distributed.checkpoint. {distributed(path)}"
     if path.is_dir():
         names = sorted(entry.name for entry in path.iterdir())
         return f"a folder with {', '.join(names[:5]) or 'nothing in it'}{', ...' if len(names) > 5 else ''}"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from triptych.errors import UserError
+
 
 def rng_state() -> dict[str, Any]:
     """The generators' states of this process, as plain data and tensors (`torch`: uint8 (bytes,); `cuda`: one per
@@ -29,7 +31,18 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
     CUDA generators are set where both the state and this machine have them: a run may move from GPU to CPU, but is
     then no longer the same to the last bit for other reasons.
+
+    Raises UserError for what is no such state: it may come from a checkpoint of anybody.
     """
+    try:
+        _set(state)
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the states of the random generators are none ({error!r:.200}): this checkpoint can be loaded, not resumed"
+        ) from error
+
+
+def _set(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])

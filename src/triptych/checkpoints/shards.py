@@ -110,7 +110,7 @@ def read_joined(folder: Path, name: str, manifest: Manifest) -> dict[str, Tensor
             return None
         boxes = {key: _checked(key, entry, manifest) for key, entry in index.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(f"{path} holds no index of shards: {error!r}") from error
+        raise DamagedError(f"{path} holds no index of shards: {error!r:.300}") from error
     whole = {key: torch.empty(shape, dtype=dtype) for key, (dtype, shape, _) in boxes.items()}
     for file in sorted({box.file for _, _, found in boxes.values() for box in found}):
         shards = read_safetensors(folder / file, read_checked(folder, file, manifest))
@@ -126,20 +126,46 @@ def read_joined(folder: Path, name: str, manifest: Manifest) -> dict[str, Tensor
 
 
 def _checked(key: str, entry: Mapping[str, Any], manifest: Manifest) -> tuple[torch.dtype, tuple[int, ...], list[Box]]:
-    dtype, shape = _NAMES[entry["dtype"]], tuple(int(size) for size in entry["shape"])
-    boxes = [Box(str(b["file"]), str(b["key"]), tuple(b["offsets"]), tuple(b["sizes"])) for b in entry["boxes"]]
+    dtype, shape = _NAMES[entry["dtype"]], _numbers(entry["shape"])
+    boxes = [Box(str(b["file"]), str(b["key"]), _numbers(b["offsets"]), _numbers(b["sizes"])) for b in entry["boxes"]]
     for box in boxes:
         ends = [start + size for start, size in zip(box.offsets, box.sizes, strict=True)]
-        if box.file not in manifest.files or min((*box.offsets, *box.sizes, 0)) < 0 or len(ends) != len(shape):
+        if box.file not in manifest.files or len(ends) != len(shape):
             raise ValueError(f"a part of {key} is not there")
         if any(end > size for end, size in zip(ends, shape, strict=True)):
             raise ValueError(f"a part of {key} lies outside of it")
     # Before memory is taken for it: it cannot be larger than the files that it is said to lie in.
     if math.prod(shape) * dtype.itemsize > sum(manifest.files[file].size for file in {box.file for box in boxes}):
         raise ValueError(f"{key} is larger than its parts")
-    if len({box.offsets for box in boxes}) != len(boxes) or sum(math.prod(b.sizes) for b in boxes) != math.prod(shape):
+    filled = [box for box in boxes if math.prod(box.sizes)]
+    if sum(math.prod(box.sizes) for box in filled) != math.prod(shape) or _overlap(filled):
         raise ValueError(f"the parts of {key} do not make up the whole")
     return dtype, shape, boxes
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    """Sizes and places, as the index writes them: a list of whole numbers from 0 on that torch can count."""
+    if not isinstance(values, list) or not all(type(value) is int and 0 <= value < 1 << 48 for value in values):
+        raise ValueError(f"{values!r:.100} are no sizes")
+    if math.prod(max(1, value) for value in values) >= 1 << 60:  # torch counts strides where there is no element, too
+        raise ValueError(f"{values!r:.100} are too large")
+    return tuple(values)
+
+
+def _overlap(boxes: list[Box]) -> bool:
+    """Whether two boxes share an element: then others, however large their sum is, would be left as memory was."""
+    # In the order of their first rows, a box can only meet those that begin before it ends.
+    ordered = sorted(boxes, key=lambda box: box.offsets)
+    for place, box in enumerate(ordered):
+        for other in ordered[place + 1 :]:
+            if not box.offsets or other.offsets[0] >= box.offsets[0] + box.sizes[0]:
+                break
+            if all(
+                there < start + size and start < there + wide
+                for start, size, there, wide in zip(box.offsets, box.sizes, other.offsets, other.sizes, strict=True)
+            ):
+                return True
+    return False
 
 
 def _shards(file: str, leaves: Leaves, rank: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

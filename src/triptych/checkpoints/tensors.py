@@ -100,5 +100,14 @@ def read_safetensors(path: Path, content: bytes) -> dict[str, Tensor]:
     """
     try:
         return parse(content)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (
+        SafetensorError,
+        AttributeError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise UserError(f"{path} is no readable safetensors file: {error}") from error

@@ -5,10 +5,12 @@ also names classes whose code lies in the archive; here each of them stands for 
 """
 
 import io
+import mmap
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,14 @@ STORAGES = {
 }  # fmt: skip
 
 
+SPARE = 1 << 26
+"""Bytes: code and settings of an archive are compressed, and a tensor may have two names."""
+
+_BYTEARRAY = b"builtins\nbytearray\n"
+
+_DAMAGED = (OSError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile)
+
+
 class Holder:
     """An object of a class that is not run: its attributes alone."""
 
@@ -34,21 +44,71 @@ class Holder:
         self.attributes = state if isinstance(state, dict) else {}
 
 
+def check_archive(path: Path) -> None:
+    """Looks at a file of weights before anything in it is unpacked.
+
+    Raises UserError for a zip file that holds far more than its own size, as none that PyTorch wrote does: weights are
+    not compressed in it, and nothing is in it twice. And for one call that needs no weights, but takes memory: that of
+    `bytearray`, which torch lets through.
+    """
+    size = path.stat().st_size
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _refuse_memory(path, content.find(_BYTEARRAY) >= 0)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            unpacked = sum(entry.file_size for entry in entries)
+            if unpacked > 2 * size + SPARE:
+                raise UserError(
+                    f"{path} has {size:,} bytes and says that it holds {unpacked:,}: weights are not compressed, so "
+                    "this is a trap. Get the file again from where you trust it."
+                )
+            pickles = [archive.read(each) for each in entries if each.filename.endswith(".pkl")]
+    except _DAMAGED as error:
+        raise UserError(f"{path} is a damaged archive ({error}).") from error
+    _refuse_memory(path, any(_BYTEARRAY in each for each in pickles))
+
+
+def check_tensors(path: Path, tensors: Iterable[Any]) -> None:
+    """Looks at what was read from a file of weights.
+
+    Raises UserError for tensors that stand for more values than the file has, by a stride of 0 or by names without
+    end for one of them.
+    """
+    found = [each for each in tensors if isinstance(each, Tensor) and each.layout is torch.strided]
+    wide = any(each.numel() > each.untyped_storage().nbytes() // each.element_size() for each in found)
+    if wide or sum(each.numel() * each.element_size() for each in found) > 4 * path.stat().st_size + SPARE:
+        raise UserError(
+            f"{path} names tensors of more values than it has bytes for. Save the model again as safetensors."
+        )
+
+
+def _refuse_memory(path: Path, called: bool) -> None:
+    if called:
+        raise UserError(
+            f"{path} is refused: reading it would call bytearray, which takes any memory that it says. Save the model "
+            "again as safetensors."
+        )
+
+
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive: one that brings code."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
+    return any("/code/" in name for name in _names(path))
 
 
 def names_of(path: Path) -> str:
     """The text of an archive's pickle, in which the names of its weights stand; empty for any other file."""
-    if not zipfile.is_zipfile(path):
+    found = next((name for name in _names(path) if name.endswith("/data.pkl")), None)
+    if found is None:
         return ""
-    with zipfile.ZipFile(path) as archive:
-        found = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-        return archive.read(found).decode("latin-1") if found else ""
+    check_archive(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(found).decode("latin-1")
+    except _DAMAGED:
+        return ""
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
@@ -56,6 +116,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
     Raises UserError where the archive is damaged, or holds what only its code could read.
     """
+    check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:
             file = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -65,7 +126,20 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
             f"{path} is a TorchScript archive that cannot be read without running its code ({error}). Convert it where "
             "you trust it: torch.save(torch.jit.load(PATH, 'cpu').state_dict(), NEW)"
         ) from error
-    return dict(_tensors(root, ""))
+    found = dict(_tensors(root, ""))
+    check_tensors(path, found.values())
+    return found
+
+
+def _names(path: Path) -> list[str]:
+    """Of what is in a zip file; none for any other file."""
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except _DAMAGED:
+        return []
 
 
 def _tensors(node: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:

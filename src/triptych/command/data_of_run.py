@@ -78,6 +78,8 @@ def fill(config: DictConfig, changes: list[str]) -> None:
                 "(`triptych ls data` lists the choices)"
             )
         whole = saved.read(run.config)
+        whole.allow_targets = []  # the command's own are what counts
+        saved.check_said_again(whole, run.config, changes)
         saved.change(whole, changes)
         check(whole)
         config.data = whole.data

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from triptych.command import data_of_run, groups, messages
 from triptych.command.overrides import as_typed
 from triptych.command.submit import of_launcher, of_sweep, submit
-from triptych.errors import TrainingFault, UserError
+from triptych.errors import TrainingFault, UserError, shown
 from triptych.parallel.launch import RANK, is_shared, launch, launched
 from triptych.parallel.srun import adopt_srun
 from triptych.schema import register
@@ -48,7 +48,7 @@ def told(error: UserError | TrainingFault) -> int:
 
     rank = int(os.environ.get(RANK, "0"))
     if rank == 0 or not is_shared(error):
-        text = Masking().text(str(error))
+        text = shown(Masking().text(str(error)))
         print(f"error: rank {rank}: {text}" if rank else f"error: {text}", file=sys.stderr)
     return error.exit_code
 
@@ -137,7 +137,10 @@ def _resumed(task: str, overrides: list[str]) -> DictConfig:
         raise UserError(messages.explain(error, task, given)) from error
     run = RunDirectory.open(Path(asked.resume))
     config = saved.read(run.config)
-    for change in saved.change(config, _with_trainer([item for item in overrides if item not in launcher])):
+    changes = [item for item in overrides if item not in launcher]
+    saved.check_said_again(config, run.config, changes)
+    run.check_inside()
+    for change in saved.change(config, _with_trainer(changes)):
         print(f"changed for this resume: {change}")
     config.resume, config.launcher = str(run.chosen or run.path), asked.launcher
     check(config)

@@ -1,14 +1,12 @@
 """One of the two runs that are compared: what it logged, was set to and ran on."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from triptych.analysis.metrics import EPOCH, STEP, MetricsTable, Number, read_metrics
 from triptych.errors import UserError
+from triptych.plain import read_json, read_yaml
 from triptych.rundir import RunDirectory
 
 
@@ -57,9 +55,9 @@ def read_side(path: str) -> Side:
     run = RunDirectory.open(path)
     try:
         table = read_metrics(run.metrics)
-        settings = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-        summary = json.loads(run.summary.read_text(encoding="utf-8")) if run.summary.exists() else None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        settings = read_yaml(run.config)
+        summary = read_json(run.summary) if run.summary.exists() else None
+    except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"the run '{run.path}' cannot be read: {first}. Give one whose files are whole") from error
     for file, found, empty in ((run.config, settings, {}), (run.summary, summary, None)):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from triptych.data.source import BadSample
 from triptych.errors import UserError
+from triptych.plain import read_bytes
 
 
 def require_folder(path: str | Path, what: str) -> Path:
@@ -52,7 +53,7 @@ def read_sample_file(path: str | Path) -> bytes:
         BadSample: it cannot be opened.
     """
     try:
-        return Path(path).read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise BadSample(f"cannot be opened: {error.strerror}") from error
 

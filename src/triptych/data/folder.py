@@ -144,8 +144,14 @@ def files_in(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> list[str]:
     """Files with these endings (of images, if nothing else is said) at any depth of `folder`, in an order that no file
     system decides.
     """
-    found = []
+    found, seen = [], set()
     for place, folders, files in os.walk(folder, followlinks=True):
+        # A link to a folder above, or two to one, would be gone through for ever.
+        state = os.stat(place)
+        if (state.st_dev, state.st_ino) in seen:
+            folders[:] = []
+            continue
+        seen.add((state.st_dev, state.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             os.path.join(place, name)

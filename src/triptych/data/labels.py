@@ -1,6 +1,7 @@
 """Labels as people write them in tables (names, numbers, lists, columns of 0 and 1) to places in a list of classes."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,10 +59,16 @@ class Labels:
         return [self.classes[place] if self.targets[row, place] else "" for row, place in enumerate(rarest.tolist())]
 
 
+_NUMBER = re.compile(r"-?\d{1,18}")
+
+_MOST_TARGETS = 1 << 32
+"""Samples times classes of a table of several labels a sample: a byte each."""
+
+
 def class_names(values: Sequence[Any]) -> list[str]:
     """The different values as class names: numbers in their order, words in that of the alphabet."""
     names = sorted({class_name(value) for value in values})
-    if all(name.lstrip("-").isdecimal() for name in names):
+    if all(_NUMBER.fullmatch(name) for name in names):
         names.sort(key=int)
     return names
 
@@ -117,6 +124,11 @@ def several(values: Sequence[Sequence[Any]], told: str, where: Where, classes: S
     known = list(classes) if classes is not None else class_names(flat)
     if not known:
         raise UserError(f"{told} names no class in any of its {len(values)} rows")
+    if len(names) * len(known) > _MOST_TARGETS:
+        raise UserError(
+            f"{told} names {len(known)} classes in {len(names)} rows, too many for several classes a sample: choose "
+            "another column, or another label_separator"
+        )
     rows = np.repeat(np.arange(len(names)), [len(row) for row in names])
     targets = np.zeros((len(names), len(known)), dtype=np.uint8)
     targets[rows, _places(flat, known, told, lambda place: where(int(rows[place])))] = 1

@@ -1,6 +1,7 @@
 """WebDataset shards of pictures with captions, in a local folder or behind a URL."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from triptych.data.remote_shards import RemoteShards
 from triptych.data.shard_store import LocalShards, gather
 from triptych.data.source import BadSample
 from triptych.errors import UserError
+from triptych.plain import check_bounds
 
 _IMAGE, _JSON, _TEXT = range(3)
 
@@ -130,10 +132,14 @@ class ShardPairs:
             return {}
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadSample(f"its .json cannot be read: {error}") from error
         if not isinstance(fields, dict):
             raise BadSample("its .json holds no fields")
+        try:
+            check_bounds(fields, Path("its .json"))
+        except UserError as error:
+            raise BadSample(str(error)) from error
         return fields
 
     def _member(self, index: int, group: int) -> str | None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import TypeVar
 from triptych.data.shard_store import OpenFiles
 
 Result = TypeVar("Result")
+_OWN = re.compile(r"[0-9a-f]{32}\.tar")
 Fetch = Callable[[str], object]
 """Writes a shard to the path that it is given."""
 
@@ -67,7 +69,8 @@ class Copies:
     def _make_room(self, newest: Path) -> None:
         """Remove copies, those used longest ago first, until the rest fit; one that is in use stays."""
         kept = []
-        for path in self.folder.glob("*.tar"):
+        # The folder is named in a configuration: nothing goes that was not put there here.
+        for path in (each for each in self.folder.glob("*.tar") if _OWN.fullmatch(each.name)):
             with suppress(FileNotFoundError):  # another process makes room too
                 facts = path.stat()
                 kept.append((facts.st_mtime, facts.st_size, path))

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from triptych.errors import UserError
+from triptych.plain import open_plain
 
 SUFFIX = ".index"
 VERSION = 1
 COMPRESSED = (".tar.gz", ".tgz")
 LARGEST_UNPACKED = 1 << 30
+_SPARE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def scan(shard: str, file: Any, total: int) -> ShardIndex:
                 stem, dot, ending = name.partition(".")
                 if not stem or not dot:
                     continue
+                if member.size < 0:
+                    raise UserError(f"shard {shard}: member {member.name!r} has a size below 0: copy or build it again")
                 if member.offset_data + member.size > total:
                     raise UserError(
                         f"shard {shard} is cut short: member {member.name} ends at byte "
@@ -149,14 +153,18 @@ def scan(shard: str, file: Any, total: int) -> ShardIndex:
                     keys.append(key)
                 kind = kinds.setdefault(ending.lower(), len(kinds))
                 rows.append((len(keys) - 1, kind, member.offset_data, member.size))
-    except tarfile.ReadError as error:
+    except (tarfile.TarError, EOFError, OverflowError, MemoryError, ValueError, zlib.error) as error:
         raise UserError(
             f"shard {shard} ({total} bytes) is not a readable tar ({error}): a damaged one must be copied or built "
             "again, a compressed one needs a name that ends in .tar.gz"
         ) from error
+    names = [key.encode("utf-8", "surrogateescape") for key in keys]
+    # As one array each name takes as much as the longest.
+    if max(map(len, names), default=0) * len(names) + max(map(len, kinds), default=0) * len(kinds) > total + _SPARE:
+        raise UserError(f"shard {shard} has names of members that are longer than what is in it: build it again")
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     return ShardIndex(
-        keys=np.array([key.encode() for key in keys], dtype=bytes),
+        keys=np.array(names, dtype=bytes),
         kinds=list(kinds),
         sample=table[:, 0].copy(),
         kind=table[:, 1].copy(),
@@ -168,19 +176,44 @@ def scan(shard: str, file: Any, total: int) -> ShardIndex:
 def _read(place: Path, stamp: tuple[int, ...]) -> ShardIndex | None:
     """The index kept at `place`; None where there is none, or a stale or broken one."""
     try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            if tuple(kept["stamp"].tolist()) != stamp:
-                return None
-            return ShardIndex(
-                keys=kept["keys"],
-                kinds=kept["kinds"].tolist(),
-                sample=kept["sample"],
-                kind=kept["kind"],
-                offset=kept["offset"],
-                size=kept["size"],
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with open_plain(place) as file:
+            with zipfile.ZipFile(file) as parts:
+                # It comes with the data, so it may be made to fill the memory.
+                if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+                    return None
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as kept:
+                if tuple(kept["stamp"].tolist()) != stamp:
+                    return None
+                index = ShardIndex(
+                    keys=kept["keys"],
+                    kinds=kept["kinds"].tolist(),
+                    sample=kept["sample"],
+                    kind=kept["kind"],
+                    offset=kept["offset"],
+                    size=kept["size"],
+                )
+        return index if _fits(index, stamp[1]) else None
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError, OverflowError, TypeError):
         return None
+    except (zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _fits(index: ShardIndex, total: int) -> bool:
+    """Whether an index is one of a tar of so many bytes: members point at samples and kinds that there are, and lie in
+    it.
+    """
+    table = (index.sample, index.kind, index.offset, index.size)
+    if not all(each.dtype == np.int64 and each.shape == index.sample.shape and each.ndim == 1 for each in table):
+        return False
+    if index.keys.dtype.kind != "S" or index.keys.ndim != 1 or not all(isinstance(each, str) for each in index.kinds):
+        return False
+    if not all((each >= 0).all() for each in table):
+        return False
+    ends = (index.sample < len(index.keys)).all() and (index.kind < len(index.kinds)).all()
+    # Each for itself first: a sum could run over.
+    return bool(ends and (index.size <= total).all() and (index.offset + index.size <= total).all())
 
 
 def _write(place: Path, index: ShardIndex, stamp: tuple[int, ...]) -> bool:

@@ -163,7 +163,7 @@ class Samples(NamedTuple):
     def key(self, index: int) -> str:
         """Key of a sample."""
         shard = int(self.table[index, 0])
-        return bytes(self.keys[shard][index - self.starts[shard]]).decode()
+        return bytes(self.keys[shard][index - self.starts[shard]]).decode("utf-8", "backslashreplace")
 
     def member(self, index: int, group: int) -> tuple[int, int, int]:
         """Shard, offset and size of a sample's member."""

@@ -17,6 +17,7 @@ from triptych.data.medium import Medium, Pictures
 from triptych.data.shard_store import LocalShards, gather
 from triptych.data.source import BadSample
 from triptych.errors import UserError
+from triptych.plain import read_json
 
 log = logging.getLogger("triptych.data")
 
@@ -25,6 +26,9 @@ LABEL_FILES = ("cls", "txt")
 
 PICKLED = ("pyd", "pickle", "pkl", "pt", "pth", "npy", "npz")
 """Members that can carry code, or arrays that can: never opened."""
+
+
+MOST_CLASSES = 1 << 20
 
 
 class ShardSource:
@@ -114,9 +118,11 @@ class ShardSource:
             if self.label == "cls":
                 return int(text) if text.strip().lstrip("-").isdecimal() else text.strip()
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadSample(f"label cannot be read: {error}") from error
-        if not isinstance(fields, dict) or self.label not in fields:
+        if not isinstance(fields, dict):
+            raise BadSample(f"its .json holds a {type(fields).__name__}, expected fields by name")
+        if self.label not in fields:
             raise BadSample(f"no field {self.label!r} in its .json{suggest(self.label, sorted(fields))}")
         return fields[self.label]
 
@@ -141,10 +147,7 @@ class ShardSource:
         """Class names from `info.json`, else from every label that occurs."""
         info = folder / "info.json"
         if info.is_file():
-            try:
-                facts = json.loads(info.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UserError(f"{info} is not valid JSON: {error}") from error
+            facts = read_json(info)
             for key in ("classes", self.label, f"{self.label}s"):
                 names = facts.get(key) if isinstance(facts, dict) else None
                 if isinstance(names, dict):
@@ -161,6 +164,11 @@ class ShardSource:
             seen.update(entry for entry in entries if isinstance(entry, str | int))
         numbers = [value for value in seen if isinstance(value, int)]
         if len(numbers) == len(seen):
+            if (most := max(numbers, default=-1)) >= MOST_CLASSES:
+                raise UserError(
+                    f"label {self.label!r} has the value {most}, and numbers count classes from 0 on, {MOST_CLASSES:,} "
+                    "at most: give the names in info.json, or choose another label"
+                )
             return [str(number) for number in range(max(numbers, default=-1) + 1)]
         return sorted(str(value) for value in seen)
 

@@ -18,6 +18,7 @@ from triptych.data.source import BadSample
 from triptych.data.whole_sound import check_whole, other_format
 from triptych.errors import UserError
 from triptych.features.resample import resample
+from triptych.plain import open_plain
 
 EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "caf", "w64", *codec.EXTENSIONS)
 """File name endings of the formats that are read, lower case."""
@@ -26,7 +27,14 @@ MAX_SAMPLES = 1 << 28
 """Longest sound: 4.6 hours at 16 kHz, 1 GiB. Silence is coded in next to nothing, so that a small file can fill any
 memory."""
 
+MAX_CHANNELS = 256
+"""More than any microphone array has; each block is decoded with all of them before they become one."""
+
+RATES = (100, 10_000_000)
+"""Sample rates that a sound may have, Hz: brought to 16 kHz, each sample of one at 1 Hz would become 16,000."""
+
 _BLOCK = 1 << 20
+"""Values, of all channels together."""
 
 STEREO = ("mean", "left", "right", "refuse")
 
@@ -76,7 +84,7 @@ class Sounds:
             BadSample: see `decode`; no such part.
         """
         try:
-            with _Content(file) if isinstance(file, bytes) else file.open("rb") as opened:
+            with _Content(file) if isinstance(file, bytes) else open_plain(file) as opened:
                 other = other_format(opened)
                 check_whole(opened)
         except OSError as error:
@@ -100,13 +108,14 @@ class Sounds:
                     sound.seek(first)
                 blocks: list[np.ndarray] = []
                 # Block by block: a header may promise more than there is memory for.
-                for place in range(0, wanted, _BLOCK):
-                    count = min(_BLOCK, wanted - place)
+                step = max(1, _BLOCK // sound.channels)
+                for place in range(0, wanted, step):
+                    count = min(step, wanted - place)
                     block = sound.read(count, dtype="float32", always_2d=True)
                     blocks.append(self._mono(block))
                     if len(block) < count:
                         raise BadSample(f"cut short: {place + len(block)} of its {wanted} samples are there")
-        except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
+        except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise BadSample(f"not a sound of a known format, or damaged: {_reason(error)}") from error
         if not blocks:
             raise BadSample("it has no samples")
@@ -132,6 +141,8 @@ class Sounds:
             )
 
     def _check_length(self, samples: int, rate: int) -> None:
+        if not RATES[0] <= rate <= RATES[1]:
+            raise BadSample(f"its sample rate of {rate} Hz is no sound's ({RATES[0]} to {RATES[1]:,} Hz)")
         if samples * max(1.0, self.sample_rate / rate) > MAX_SAMPLES:
             raise BadSample(
                 f"{samples / rate / 3600:.1f} hours at {rate} Hz are above the limit of {MAX_SAMPLES} samples: cut it "
@@ -143,6 +154,8 @@ class Sounds:
             )
 
     def _check_channels(self, channels: int) -> None:
+        if channels > MAX_CHANNELS:
+            raise BadSample(f"its {channels} channels are above the limit of {MAX_CHANNELS}")
         if channels > 1 and self.stereo == "refuse":
             raise BadSample(f"it has {channels} channels, and mono is asked for: allow data.stereo=mean")
 

@@ -84,6 +84,10 @@ def with_root(root: str | None, factory: SourceFactory) -> SourceFactory:
     Raises:
         UserError: the source needs a folder, and there is none.
     """
+    if not callable(factory):
+        raise UserError(
+            f"a set of data is a {type(factory).__name__}; expected what makes a source, with _partial_: true"
+        )
     if isinstance(factory, partial) and "root" in factory.keywords:
         if factory.keywords["root"] is not None:
             return factory  # it names its own

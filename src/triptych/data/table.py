@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ TEXT_ENDINGS = ("csv", "tsv", "txt")
 PARQUET_ENDINGS = ("parquet", "pq")
 _DELIMITERS = ",;\t|"
 _LARGEST_CELL = 1 << 24
+_ROWS_AT_ONCE = 256
+_FEW_ROWS, _FEW_BYTES = 1 << 20, 1 << 28
 
 
 class Table:
@@ -122,6 +124,26 @@ def _check_header(path: Path, names: list[str], delimiter: str) -> None:
         raise UserError(f"{path}: column {names.index('') + 1} of the header has no name; the header is {names}")
 
 
+def check_rows(path: Path, rows: int) -> None:
+    """Raises UserError for a table of more rows than its file could name: equal cells are stored once."""
+    size = path.stat().st_size
+    if rows > size + _FEW_ROWS:
+        raise UserError(
+            f"{path} has {size:,} bytes and says that it holds {rows:,} rows, which could not all be different: it is "
+            "damaged, or a trap"
+        )
+
+
+def _cells(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
+    """Cells of a column, as long as they are not far more than the file."""
+    most, taken = 64 * path.stat().st_size + _FEW_BYTES, 0
+    for batch in batches:
+        taken += batch.nbytes
+        if taken > most:
+            raise UserError(f"{path} unpacks to more than {most >> 20:,} MiB, far more than it has: it is a trap")
+        yield from batch.column(0).to_pylist()
+
+
 def _read_parquet(path: Path) -> Table:
     try:
         import pyarrow
@@ -133,6 +155,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         with parquet.ParquetFile(path) as file:
             names, rows = list(file.schema_arrow.names), file.metadata.num_rows
+        check_rows(path, rows)
     except (pyarrow.ArrowException, OSError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{path} cannot be read as Parquet: {first}") from error
@@ -140,7 +163,7 @@ def _read_parquet(path: Path) -> Table:
     def read(name: str) -> list[Any]:
         try:
             with parquet.ParquetFile(path) as file:
-                return file.read(columns=[name]).column(name).to_pylist()
+                return list(_cells(path, file.iter_batches(_ROWS_AT_ONCE, columns=[name])))
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"{path}, column {name!r} cannot be read: {str(error).splitlines()[0]}") from error
 

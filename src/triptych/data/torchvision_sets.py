@@ -19,6 +19,10 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package `dataset-fashion-mnist` puts the four files."""
 
 
+LARGEST_IDX = 1 << 30
+"""Bytes of an idx file, unpacked; Fashion-MNIST's has 47 million."""
+
+
 class ArraySource:
     """Images that lie in memory as one array.
 
@@ -126,9 +130,16 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         UserError: not such a file, or not as long as its header says.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            with gzip.open(path) as packed:
+                data = packed.read(LARGEST_IDX + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    if len(data) > LARGEST_IDX:
+        raise UserError(
+            f"{path} holds more than {LARGEST_IDX >> 20} MiB, which no file of this kind does: fetch it again"
+        )
     header = 4 + 4 * dimensions
     magic = struct.unpack(">I", data[:4])[0] if len(data) >= header else None
     expected = 0x0800 + dimensions

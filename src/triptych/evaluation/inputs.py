@@ -11,6 +11,7 @@ from triptych.data.folder import files_in
 from triptych.data.medium import Medium, Pictures
 from triptych.data.source import BadSample
 from triptych.errors import UserError
+from triptych.plain import read_bytes
 
 STANDARD_INPUT = "-"
 
@@ -77,7 +78,7 @@ def _of_standard_input(data: bytes, key: str, medium: Medium) -> list[Input]:
 def _file(name: str) -> Input:
     def read() -> bytes:
         try:
-            return Path(name).read_bytes()
+            return read_bytes(name)
         except OSError as error:
             raise BadSample(f"cannot be opened: {error.strerror}") from error
 

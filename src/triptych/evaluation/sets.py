@@ -64,8 +64,13 @@ def sources_of(
     Arguments: `build_sets`.
 
     Raises:
-        UserError: no such set.
+        UserError: no such set, or something else than a set.
     """
+    if not (isinstance(data.get("validation"), dict) and isinstance(data.get("train"), dict)):
+        raise UserError(
+            f"the data ({data.get('_target_')}) do not say what their train and validation sets are: give data=... "
+            "(`triptych ls data` lists the choices)"
+        )
     configs = dict(data["validation"])
     known = [*configs, *([TRAIN] if TRAIN not in configs else [])]
     configs.setdefault(TRAIN, data["train"])
@@ -75,10 +80,14 @@ def sources_of(
             raise UserError(f"sets has {name!r}, which is no set of these data{suggest(name, known)}")
     if not chosen:
         raise UserError(f"there is no set to evaluate: choose from sets=[{','.join(known)}]")
-    return {
+    sources = {
         name: with_root(data.get("root"), _of(medium, build(configs[name], (*RUN_PACKAGES, *allow))))()
         for name in dict.fromkeys(chosen)
     }
+    for name, source in sources.items():
+        if not isinstance(source, Source):
+            raise UserError(f"the set {name!r} is a {type(source).__name__}, which is no set of samples")
+    return sources
 
 
 def _of(medium: Medium | None, factory: SourceFactory) -> SourceFactory:

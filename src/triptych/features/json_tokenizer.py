@@ -1,7 +1,6 @@
 """Any tokenizer that the `tokenizers` library runs, as transformers saves it (``tokenizer.json``)."""
 
 import base64
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,13 @@ from tokenizers import Tokenizer as Backend
 from triptych.errors import UserError
 from triptych.features.text import check_cleaning, clean
 from triptych.features.tokenizer import Tokens
+from triptych.plain import read_bytes, read_json
 
 DEFINITION = "tokenizer.json"
+LARGEST = 1 << 28
+"""Bytes of a definition; the largest vocabularies take a tenth of that."""
+LONGEST = 1_000_000
+"""Tokens of a text."""
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -37,6 +41,8 @@ class JsonTokenizer:
     ) -> None:
         self.definition, self.context_length, self.clean = definition, context_length, check_cleaning(clean)
         self.pad_token, self.end_token = pad_token, end_token
+        if not 0 < context_length <= LONGEST:
+            raise ValueError(f"context_length is {context_length}; expected 1 to {LONGEST}")
         try:
             self._backend = Backend.from_str(unpack(definition).decode())
         except Exception as error:  # the library raises plain Exceptions
@@ -97,12 +103,15 @@ def read_folder(folder: str | Path, context_length: int | None = None, clean: st
     settings: dict[str, Any] = {}
     for name in reversed(SETTINGS):
         if (folder / name).is_file():
-            settings |= json.loads((folder / name).read_text(encoding="utf-8"))
+            found = read_json(folder / name)
+            if not isinstance(found, dict):
+                raise UserError(f"{folder / name} holds a {type(found).__name__}, expected settings by name")
+            settings |= found
     length = context_length or settings.get("model_max_length")
-    if not isinstance(length, int) or length > 1_000_000:  # a huge number stands for "not known"
+    if not isinstance(length, int) or not 0 < length <= LONGEST:  # a huge number stands for "not known"
         raise UserError(f"{folder} does not say how many tokens a text may have; give context_length")
-    content = path.read_bytes()
     try:
+        content = read_bytes(path, LARGEST)
         backend = Backend.from_str(content.decode())
     except Exception as error:
         raise UserError(f"{path} is none that the tokenizers library reads: {error}") from error
@@ -117,8 +126,14 @@ def pack(content: bytes) -> str:
 
 
 def unpack(text: str) -> bytes:
-    """The inverse of `pack`."""
-    return zlib.decompress(base64.b64decode(text, validate=True))
+    """The inverse of `pack`. Raises ValueError where it is none of its results, or of more than `LARGEST` bytes."""
+    packer = zlib.decompressobj()
+    content = packer.decompress(base64.b64decode(text, validate=True), LARGEST)
+    if packer.unconsumed_tail:
+        raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
+    if not packer.eof:
+        raise ValueError("it is cut short")
+    return content
 
 
 def _id(backend: Backend, token: Any) -> int | None:

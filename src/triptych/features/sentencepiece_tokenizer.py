@@ -1,13 +1,15 @@
 """SentencePiece models (Kudo and Richardson, 2018), such as the vocabularies of T5 that SigLIP has."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from triptych.errors import UserError
-from triptych.features.json_tokenizer import pack, unpack
+from triptych.features.json_tokenizer import LARGEST, pack, unpack
 from triptych.features.text import check_cleaning, clean
 from triptych.features.tokenizer import Tokens, rows_of
+from triptych.plain import read_bytes
 
 FILE = "spiece.model"
 
@@ -32,7 +34,7 @@ class SentencePieceTokenizer:
         self.definition, self.context_length, self.clean = definition, context_length, check_cleaning(clean)
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=unpack(definition))
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, zlib.error) as error:
             raise UserError(f"the definition is no SentencePiece model: {error}") from error
         self.end_token: int = self._model.eos_id()
         if self.end_token < 0:
@@ -80,4 +82,8 @@ def read_file(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is no file; expected a SentencePiece model, such as {FILE}")
-    return SentencePieceTokenizer(pack(path.read_bytes()), context_length, pad_token, clean)
+    try:
+        content = read_bytes(path, LARGEST)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    return SentencePieceTokenizer(pack(content), context_length, pad_token, clean)

@@ -1,11 +1,9 @@
 """What is known of a trained model: read from its checkpoint and its run directory, and from nowhere else."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from triptych.analysis.class_table import read_classes
@@ -16,6 +14,7 @@ from triptych.checkpoints.manifest import EMA, MANIFEST, read_manifest
 from triptych.errors import UserError
 from triptych.models.classifier import Classifier
 from triptych.models.contrastive import Contrastive
+from triptych.plain import read_json, read_yaml
 from triptych.rundir import RunDirectory
 
 _LICENCES = ("licen", "copying")
@@ -68,12 +67,11 @@ def gather(model: nn.Module, path: Path, classes: list[str], weights: str) -> Fa
         name = path.resolve().stem
         return Facts(model, name, classes, step, averaged, {}, "", {}, {}, [], [])
     try:
-        text = run.config.read_text(encoding="utf-8")
-        config = yaml.safe_load(text)
-        summary = json.loads(run.summary.read_text(encoding="utf-8")) if run.summary.is_file() else {}
+        config, text = read_yaml(run.config), run.config.read_text(encoding="utf-8")
+        summary = read_json(run.summary) if run.summary.is_file() else {}
         logged = next((row for row in read_metrics(run.metrics).rows if row[STEP] == step), {})
         rows = read_classes(run.classes)
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"the files of the run {run.path} cannot be read: {error}") from error
     licences = _licences((config.get("data") or {}).get("root"))
     name = run.path.parent.name

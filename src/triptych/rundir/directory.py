@@ -1,13 +1,15 @@
 """Run directories: `outputs/TASK/NAME/DATE_TIME/`."""
 
 import difflib
+import os
 import shutil
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from triptych.checkpoints.find import FOLDER, find_checkpoint, is_checkpoint, step_folders
+from triptych.checkpoints.find import DISTRIBUTED, FOLDER, distributed, find_checkpoint, is_checkpoint, step_folders
 from triptych.errors import UserError
 from triptych.rundir.files import write_atomic
 
@@ -81,6 +83,8 @@ class RunDirectory:
             run = path.absolute().parents[1]
             if (run / "config.yaml").is_file():
                 return cls(run, chosen=path)
+        if (path / DISTRIBUTED).exists():
+            raise UserError(f"'{path}' is a checkpoint of torch.distributed.checkpoint. {distributed(path)}")
         if not (path / "config.yaml").is_file():
             raise UserError(f"'{path}' is not a run directory: it has no config.yaml." + _suggest(path))
         return cls(path)
@@ -93,6 +97,24 @@ class RunDirectory:
             if (each / FOLDER).is_dir() and (each / "config.yaml").is_file():
                 return cls(each)
         return None
+
+    def check_inside(self) -> None:
+        """Before something is written there: nothing in the run directory leads out of it, nor waits for a reader.
+
+        Raises:
+            UserError: a link that leads out of it, or something that is neither file, folder nor link.
+        """
+        home = self.path.resolve()
+        for place, folders, files in os.walk(home):
+            for path in (Path(place) / name for name in (*folders, *files)):
+                mode = path.lstat().st_mode
+                if stat.S_ISLNK(mode) and not path.resolve().is_relative_to(home):
+                    raise UserError(
+                        f"{path} is a link to {path.resolve()}, out of the run directory, and a resume would write "
+                        "there: put what it points at in its place"
+                    )
+                if not (stat.S_ISLNK(mode) or stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                    raise UserError(f"{path} is no plain file, and a resume could write to it for ever: remove it")
 
     def discard(self) -> None:
         """Take away the directory of a run that never began, and the folders above it that were made for it."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from triptych.checkpoints.find import FOLDER, step_folders
+from triptych.errors import UserError
+from triptych.plain import read_json
 from triptych.rundir.files import write_atomic
 
 FILE = "launch.json"
@@ -40,8 +42,8 @@ def started_before(parent: Path, name: str) -> Path | None:
     """The newest unfinished run below `parent` of that name which has saved something."""
     for path in sorted(parent.glob(f"*/{FILE}"), reverse=True):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            told = read_json(path)
+        except UserError:
             continue
         run = path.parent
         if isinstance(told, dict) and told.get("launch") == name and step_folders(run / FOLDER) and not _done(run):
@@ -51,7 +53,7 @@ def started_before(parent: Path, name: str) -> Path | None:
 
 def _done(run: Path) -> bool:
     try:
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = read_json(run / "summary.json")
+    except UserError:
         return False
     return isinstance(summary, dict) and summary.get("status") == "finished"

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from triptych.errors import UserError
+from triptych.plain import read_json
+
 FOLDER = "logs"
 
 
@@ -59,8 +62,8 @@ def read_vitals(run: Path) -> list[Vitals]:
     found = []
     for path in sorted((run / FOLDER).glob(_name("*"))):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            told = read_json(path)
+        except UserError:
             continue
         if isinstance(told, dict) and (vitals := _checked(told)) is not None:
             found.append(vitals)

@@ -1,14 +1,15 @@
 """A configuration that a run saved: read back with its types, and changed by the overrides of a resume."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triptych.errors import UserError
+from triptych.plain import read_yaml
 from triptych.schema.check import documented
 from triptych.schema.option import near
 from triptych.schema.places import PLACES, kinds_at
@@ -22,9 +23,9 @@ def read(file: Path) -> DictConfig:
     Raises UserError where the file is no configuration of this version.
     """
     try:
-        return typed(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
-        first = str(error).splitlines()[0]
+        return typed(read_yaml(file))
+    except (OmegaConfBaseException, AttributeError, KeyError, TypeError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{file} is not a configuration that this version of triptych can read: {first}") from error
 
 
@@ -65,6 +66,41 @@ def _kind(place: str, value: dict[str, Any]) -> Any:
         if not issubclass(kind, Part) or kind._target_ == value.get("_target_"):
             return kind
     return Part
+
+
+def check_said_again(config: DictConfig, file: Path, overrides: list[str]) -> None:
+    """A saved configuration may come from anybody, and some of its settings reach beyond the run: those are said again
+    on the command line. Fetching of data sets, which a run that was saved has done, is switched off.
+
+    Raises:
+        UserError: it allows code, or names a folder to keep and clear fetched files in, and the overrides do not.
+    """
+    said = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    allowed = list(config.get("allow_targets") or [])
+    if allowed and "allow_targets" not in said:
+        raise UserError(
+            f"{file} allows code of {', '.join(allowed)} to run, and a run directory may come from anybody: where it "
+            f"is yours, say it again with 'allow_targets=[{','.join(allowed)}]'"
+        )
+    for key, node, name in _settings(config.get("data"), "data"):
+        if name == "keep" and isinstance(node[name], str) and key not in said:
+            raise UserError(
+                f"{file} keeps fetched files in {node[name]} and clears old ones there, and a run directory may come "
+                f"from anybody: where it is yours, say it again with {key}={node[name]}"
+            )
+        if name == "download" and key not in said:
+            node[name] = False
+
+
+def _settings(node: Any, place: str) -> Iterator[tuple[str, Any, str]]:
+    """Dotted key, mapping and name of every setting below a node."""
+    if isinstance(node, ListConfig):
+        for index, child in enumerate(node):
+            yield from _settings(child, f"{place}[{index}]")
+    if isinstance(node, DictConfig):
+        for name in list(node):
+            yield f"{place}.{name}", node, str(name)
+            yield from _settings(node[name], f"{place}.{name}")
 
 
 def change(config: DictConfig, overrides: list[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """What a run directory says of its run: how far it is, how fast, whether it lives, which of its processes is late."""
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from typing import Any
 
 from triptych.analysis.metrics import EPOCH, STEP, read_metrics
 from triptych.checkpoints.find import LAST, STEP_NAME
+from triptych.errors import UserError
+from triptych.plain import read_json
 from triptych.rundir import RunDirectory
 from triptych.rundir.vitals import Vitals, read_vitals
 
@@ -151,7 +152,7 @@ def _newest(folder: Path, now: float) -> tuple[str, int, float] | None:
 
 def _summary(run: Path) -> dict[str, Any]:
     try:
-        found = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(run / "summary.json")
+    except UserError:
         return {}
     return found if isinstance(found, dict) else {}
