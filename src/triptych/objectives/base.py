@@ -21,6 +21,8 @@ from triptych.features.uneven import Uneven
 from triptych.objectives.guard import FiniteGuard
 from triptych.objectives.steps import planned_steps
 from triptych.parallel.control import Control
+from triptych.parallel.pipeline import Pipeline
+from triptych.parallel.pipelined import Pipelined
 from triptych.parallel.sharded import Sharded
 
 Batch = dict[str, Any]
@@ -175,33 +177,62 @@ class Objective(LightningModule, ABC):
         """
         count = size_of(batch)
         micro_batches, share = self._micro_batches(batch)
+
+        def weighted(micro_batch: Batch) -> Tensor:
+            if samples := size_of(micro_batch):
+                return self.loss(micro_batch) * (samples / count * share)
+            return self.loss(self.blank(batch)) * 0.0
+
+        if self._stages is not None:
+            return self._stages.backward(weighted, micro_batches)
         total = torch.zeros((), device=self.device)
         for index, micro_batch in enumerate(micro_batches):
-            samples = size_of(micro_batch)
             with self._without_sync(index < len(micro_batches) - 1):
-                if samples:
-                    loss = self.loss(micro_batch) * (samples / count * share)
-                else:
-                    loss = self.loss(self.blank(batch)) * 0.0
+                loss = weighted(micro_batch)
                 self.manual_backward(loss)
             total += loss.detach()
         return total
 
+    def given(self, work: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        """What `work` gives for the samples of a batch, outside of training: by way of all stages, where the model is
+        in stages, and then known to all of them.
+        """
+        if self._stages is None:
+            return work(batch)
+        parts = list(split(batch, self._most(size_of(batch)))) or [batch]
+        found = self._stages.forward(lambda part: [work(part)], parts)
+        return self._stages.share(torch.cat([each for (each,) in found]))
+
     def _micro_batches(self, batch: Batch) -> tuple[list[Batch], float]:
-        """At least one; where each pass is an act of all ranks, as many in each, those without a sample at the end.
+        """At least one, and one for each stage of a pipeline; where each pass is an act of all ranks, as many in each.
+        Those without a sample are at the end.
 
         And this rank's samples over the mean of all ranks: averaging gradients over ranks then weighs each sample
         alike.
         """
         count = size_of(batch)
-        found = list(split(batch, self.micro_batch_size or max(count, 1))) or [batch]
+        found = list(split(batch, self._most(count))) or [batch]
         everyone = self.control.gather(count, len(found))
         share = count * len(everyone) / sum(samples for samples, _ in everyone) if count else 0.0
         if not isinstance(self.trainer.strategy, Sharded):
             return found, share
         empty = {key: value[:0] for key, value in batch.items()}
-        most = max(int(batches) for _, batches in everyone)
+        strategy = self.trainer.strategy
+        most = strategy.grid.pipeline if self._stages else max(int(batches) for _, batches in everyone)
         return [*found, *[empty] * (most - len(found))], share
+
+    @property
+    def _stages(self) -> Pipeline | None:
+        """The stages of the model, where it is in stages."""
+        strategy = self.trainer.strategy
+        return strategy.pipeline if isinstance(strategy, Pipelined) else None
+
+    def _most(self, count: int) -> int:
+        """Samples of a micro-batch of a batch of so many."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, Pipelined):
+            return strategy.micro_batch_size(self.micro_batch_size, count)
+        return self.micro_batch_size or max(count, 1)
 
     def blank(self, batch: Batch) -> Batch:
         """One sample of zeros, shaped like those of an empty batch."""

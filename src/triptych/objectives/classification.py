@@ -135,10 +135,11 @@ class ClassificationObjective(Objective):
         """Counts one batch of a validation set; a rank's share of a short last one may be empty."""
         name = self.validation_names[dataloader_idx]
         if not len(batch["label"]):
-            if isinstance(self.trainer.strategy, Sharded):
+            strategy = self.trainer.strategy
+            if isinstance(strategy, Sharded) and strategy.lockstep:
                 self.logits(self.blank(batch), name)  # an act of all processes
             return
-        logits, labels = self.logits(batch, name), batch["label"]
+        logits, labels = self.given(lambda part: self.logits(part, name), batch), batch["label"]
         self._metrics()[dataloader_idx].update(logits, labels, self.compute_loss(logits, labels))
         self.predictions[name].add(logits, labels, batch["index"])
 

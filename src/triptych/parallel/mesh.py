@@ -134,9 +134,11 @@ def data_group(trainer: Trainer) -> dist.ProcessGroup | None:
 
 
 def speaks_for_share(trainer: Trainer) -> bool:
-    """Whether this process is the one of its tensor-parallel peers that counts, where each share counts once."""
+    """Whether this process is the one of its tensor-parallel peers and stages that counts, where each share counts
+    once.
+    """
     mesh = getattr(trainer.strategy, "mesh", None)
-    return not isinstance(mesh, Mesh) or mesh.rank("tensor") == 0
+    return not isinstance(mesh, Mesh) or mesh.rank("tensor") == mesh.rank("pipeline") == 0
 
 
 def backend_of(device: torch.device | str) -> str:
