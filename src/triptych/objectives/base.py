@@ -193,15 +193,19 @@ class Objective(LightningModule, ABC):
             total += loss.detach()
         return total
 
-    def given(self, work: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-        """What `work` gives for the samples of a batch, outside of training: by way of all stages, where the model is
-        in stages, and then known to all of them.
+    def through(self, work: Callable[[Batch], list[Tensor]], batch: Batch) -> list[Tensor]:
+        """What `work` gives for the samples of a batch, outside of training: where the model is in stages, by way of
+        all of them, and then known to all.
         """
         if self._stages is None:
             return work(batch)
         parts = list(split(batch, self._most(size_of(batch)))) or [batch]
-        found = self._stages.forward(lambda part: [work(part)], parts)
-        return self._stages.share(torch.cat([each for (each,) in found]))
+        found = self._stages.forward(work, parts)
+        return [self._stages.share(torch.cat(each)) for each in zip(*found, strict=True)]
+
+    def told(self, value: Tensor) -> Tensor:
+        """A value that is made of what comes after the blocks, which only the last stage has."""
+        return value if self._stages is None else self._stages.share(value)
 
     def _micro_batches(self, batch: Batch) -> tuple[list[Batch], float]:
         """At least one, and one for each stage of a pipeline; where each pass is an act of all ranks, as many in each.

@@ -139,7 +139,7 @@ class ClassificationObjective(Objective):
             if isinstance(strategy, Sharded) and strategy.lockstep:
                 self.logits(self.blank(batch), name)  # an act of all processes
             return
-        logits, labels = self.given(lambda part: self.logits(part, name), batch), batch["label"]
+        (logits,), labels = self.through(lambda part: [self.logits(part, name)], batch), batch["label"]
         self._metrics()[dataloader_idx].update(logits, labels, self.compute_loss(logits, labels))
         self.predictions[name].add(logits, labels, batch["index"])
 

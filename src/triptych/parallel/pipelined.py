@@ -55,8 +55,8 @@ class Pipelined(Sharded):
     # Lightning's side
 
     def setup(self, trainer: Trainer) -> None:
-        """Makes the optimizer over the whole model, which alone tells all groups of parameters, then takes away what other
-        stages have.
+        """Makes the optimizer over the whole model, which alone tells all groups of parameters, then takes away what is
+        not of this stage.
         """
         assert self.accelerator is not None
         assert self.model is not None
