@@ -13,7 +13,8 @@ from triptych.errors import UserError
 from triptych.features.front_end import FrontEnd, as_type
 from triptych.features.uneven import Uneven
 from triptych.losses import softmax_cross_entropy
-from triptych.objectives.base import Batch, Objective
+from triptych.objectives.base import Objective
+from triptych.objectives.batch import Batch
 from triptych.objectives.metrics import ClassificationMetrics, MultiLabelMetrics, SingleLabelMetrics
 from triptych.objectives.mixing import Mask, Mix
 from triptych.objectives.predictions import Predictions

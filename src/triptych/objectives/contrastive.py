@@ -15,7 +15,8 @@ from triptych.errors import UserError
 from triptych.features.front_end import FrontEnd, as_type
 from triptych.losses import softmax_contrastive, softmax_cross_entropy
 from triptych.losses.contrastive import PairLoss
-from triptych.objectives.base import Batch, Objective, split
+from triptych.objectives.base import Objective
+from triptych.objectives.batch import Batch, split
 from triptych.objectives.gradient_cache import cached_backward, staged_backward
 from triptych.objectives.metrics import SingleLabelMetrics
 from triptych.objectives.predictions import Predictions
@@ -190,8 +191,8 @@ class ContrastiveObjective(Objective):
             with self._without_sync(not last):
                 self.manual_backward(part)
 
-        if self._stages is not None:
-            return staged_backward(micro_batches, self.features, loss, self._shared, self._stages)
+        if self.stages is not None:
+            return staged_backward(micro_batches, self.features, loss, self._shared, self.stages)
         return cached_backward(micro_batches, self.features, loss, self._shared, backward)
 
     def _exchange(
