@@ -32,6 +32,7 @@ from triptych.errors import UserError
 from triptych.heap import keep_freed_memory
 from triptych.kinds import check_teacher, kind_of
 from triptych.objectives.base import Objective
+from triptych.objectives.stages import check_stages
 from triptych.parallel.environment import JoinedEnvironment
 from triptych.parallel.ranks import Ranks, connect
 from triptych.parallel.sharded import Sharded
@@ -103,12 +104,14 @@ class Job:
             tower.copy_to(self.model, settings["model"]["towers"][tower.name])
         self.strategy.prepare(self.model)
         self.objective = self._objective()
+        if self.grid.pipeline > 1:
+            check_stages(self.objective, self.grid.pipeline, trainer["precision"])
         self.checkpoint = self._checkpoint()
         self.trainer = self._trainer(self.checkpoint)
 
     def fit(self) -> None:
         """Trains to the end, then writes the summary, the pictures and the report."""
-        if self.settings["trainer"]["compile"]:
+        if self.settings["trainer"]["compile"] and self.grid.pipeline == 1:  # a stage compiles its blocks
             self.model.compile()
         if share := self.grid.data_rank(self.ranks.rank):
             seed_share(self.settings["seed"], share)

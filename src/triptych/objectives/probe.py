@@ -19,6 +19,7 @@ class ProbeObjective(ClassificationObjective):
     mixing. Arguments and metrics: `ClassificationObjective`.
     """
 
+    in_stages = False
     _features: dict[tuple[str, int], Tensor]
 
     def setup(self, stage: str) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
+from triptych.errors import UserError
 from triptych.objectives.batch import Batch, size_of, split
 from triptych.parallel.pipeline import Pipeline
 from triptych.parallel.pipelined import Pipelined
+from triptych.parallel.stages import stage_of_each
 
 
 class InStages(LightningModule):
@@ -16,6 +18,9 @@ class InStages(LightningModule):
     micro-batches, and what comes of it is known in the last one only, until that tells the others.
     """
 
+    in_stages = True
+    """Whether it can be trained so."""
+    model: nn.Module
     micro_batch_size: int | None
 
     @property
@@ -44,3 +49,18 @@ class InStages(LightningModule):
     def told(self, value: Tensor) -> Tensor:
         """A value that is made of what comes after the blocks, which only the last stage has."""
         return value if self.stages is None else self.stages.share(value)
+
+
+def check_stages(objective: InStages, stages: int, precision: str) -> None:
+    """Raises UserError where a training cannot be that of a pipeline of so many stages."""
+    if precision == "16-mixed":
+        raise UserError(
+            f"trainer.precision={precision} scales a loss that only the last of trainer.pipeline={stages} stages "
+            "knows, which is not built: take bf16-mixed or 32-true"
+        )
+    if not objective.in_stages:
+        raise UserError(
+            f"{type(objective).__name__} keeps what the tower gives, and with trainer.pipeline={stages} no process has "
+            "a whole tower: take trainer=ddp"
+        )
+    stage_of_each(objective.model, stages)

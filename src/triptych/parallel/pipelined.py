@@ -19,7 +19,7 @@ from triptych.parallel.link import Link, StagedStack
 from triptych.parallel.mesh import Grid
 from triptych.parallel.pieces import LAYOUTS, Spread, layout_of
 from triptych.parallel.pipeline import Pipeline
-from triptych.parallel.sharded import PREFIX, Sharded
+from triptych.parallel.sharded import PREFIX, Sharded, counts
 from triptych.parallel.stage_state import StagePlaces, Whole
 from triptych.parallel.stages import blocks_of, keep_stage, stacks_of, stage_of_each
 
@@ -124,7 +124,7 @@ class Pipelined(Sharded):
     def _cut(self) -> None:
         model, stages = self.network, self.grid.pipeline
         stage = self.mesh.rank("pipeline")
-        self._whole_model = Whole(model)
+        self._whole_model, self.parameters = Whole(model), counts(model.parameters())
         stage_of = stage_of_each(model, stages)
         trained = [(name, stage_of[name]) for name, each in model.named_parameters() if each.requires_grad]
         link = Link(stage, stages)
