@@ -16,10 +16,10 @@ class Control:
         """Seconds so far that this process was ahead of the last one."""
         self._group: dist.ProcessGroup | None = None
 
-    def gather(self, *numbers: float) -> list[list[float]]:
+    def gather(self, *numbers: int | float) -> list[list[float]]:
         """The numbers of every process, by rank; each must give as many."""
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return [list(numbers)]
+            return [[float(number) for number in numbers]]
         if self._group is None:
             group = dist.new_group(backend="gloo")
             assert isinstance(group, dist.ProcessGroup)
