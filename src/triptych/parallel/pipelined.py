@@ -15,13 +15,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from triptych.parallel.apply import Sharding
-from triptych.parallel.link import Link, StagedStack
+from triptych.parallel.link import Link
 from triptych.parallel.mesh import Grid
 from triptych.parallel.pieces import LAYOUTS, Spread, layout_of
 from triptych.parallel.pipeline import Pipeline
 from triptych.parallel.sharded import PREFIX, Sharded, counts
 from triptych.parallel.stage_state import StagePlaces, Whole
-from triptych.parallel.stages import blocks_of, keep_stage, stacks_of, stage_of_each
+from triptych.parallel.stages import keep_stage, stacks_of, stage_stacks
 
 BUCKET = 1 << 23
 """Gradients that copies of a stage average at a time."""
@@ -125,22 +125,13 @@ class Pipelined(Sharded):
         model, stages = self.network, self.grid.pipeline
         stage = self.mesh.rank("pipeline")
         self._whole_model, self.parameters = Whole(model), counts(model.parameters())
-        stage_of = stage_of_each(model, stages)
-        trained = [(name, stage_of[name]) for name, each in model.named_parameters() if each.requires_grad]
         link = Link(stage, stages)
-        stacks = stacks_of(model, stages)
+        stage_stacks(model, link, {name for name, each in model.named_parameters() if each.requires_grad})
         keep_stage(model, stage, stages, self.root_device)
-        for path, stack in stacks.items():
-            tower = path.removesuffix("stack")
-            before = {there for name, there in trained if name.startswith(tower)}
-            stack.__class__ = StagedStack
-            assert isinstance(stack, StagedStack)
-            stack.link, stack.own = link, blocks_of(len(stack.blocks), stage, stages)
-            stack.arrives_learning = any(there < stage for there in before)
-            stack.leaves_learning = any(there <= stage for there in before)
-            if self.sharding.compile:
-                for number in stack.own:
-                    stack.blocks[number].compile()
+        if self.sharding.compile:
+            for stack in stacks_of(model, stages).values():
+                for block in stack.blocks:
+                    block.compile()
         self._pipeline = Pipeline(link, self.mesh.group("pipeline"), self.root_device)
         self._names = dict(model.named_parameters())
         kept = {id(parameter) for parameter in self._names.values()}

@@ -6,6 +6,7 @@ its place: a block is `Elsewhere`, a parameter is zeros that take no memory. So 
 from the input to the loss, which tells it how the tokens lie and costs little: all the work is in the blocks.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from triptych.errors import UserError
 from triptych.nn.stack import Stack
+from triptych.parallel.link import Link, StagedStack
 
 TOWER, TOWERS = "tower", "towers"
 
@@ -96,6 +98,24 @@ def _stage_of(name: str, stacks: dict[str, Stack], stages: int) -> int:
         if name.startswith(tower) and not name.startswith((f"{path}.", f"{tower}pool.")):
             return 0
     return stages - 1
+
+
+def stage_stacks(model: nn.Module, link: Link, trained: Collection[str]) -> None:
+    """Makes the stacks of a whole model, in place, ones of which a process runs some blocks; `trained` are the names of
+    the parameters that get gradients.
+
+    Raises:
+        UserError: see `stage_of_each`.
+    """
+    stage_of = stage_of_each(model, link.stages)
+    for path, stack in stacks_of(model, link.stages).items():
+        tower = path.removesuffix("stack")
+        learning = {stage_of[name] for name in trained if name.startswith(tower)}
+        stack.__class__ = StagedStack
+        assert isinstance(stack, StagedStack)
+        stack.link, stack.own = link, blocks_of(len(stack.blocks), link.stage, link.stages)
+        stack.arrives_learning = any(stage < link.stage for stage in learning)
+        stack.leaves_learning = any(stage <= link.stage for stage in learning)
 
 
 def keep_stage(model: nn.Module, stage: int, stages: int, device: torch.device) -> None:
