@@ -15,7 +15,7 @@ from triptych.command.start import start
 from triptych.data.decode import decode_image
 from triptych.losses import contrastive, softmax_contrastive
 from triptych.models.contrastive import Contrastive
-from triptych.objectives.base import Batch, split
+from triptych.objectives.batch import Batch, split
 from triptych.objectives.gradient_cache import cached_backward
 
 pytestmark = pytest.mark.slow

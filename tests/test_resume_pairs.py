@@ -20,7 +20,7 @@ from torch import Tensor
 
 from triptych.callbacks.summary import end_table
 from triptych.command.start import start
-from triptych.objectives.base import Batch
+from triptych.objectives.batch import Batch
 from triptych.objectives.contrastive import ContrastiveObjective
 
 pytestmark = pytest.mark.slow

@@ -38,6 +38,7 @@ from triptych.kinds import check_teacher, kind_of
 from triptych.nn.float8 import require_float8, use_float8
 from triptych.nn.stack import Stack
 from triptych.objectives.base import Objective
+from triptych.objectives.stages import check_stages
 from triptych.parallel.apply import checkpoint_activations
 from triptych.parallel.environment import JoinedEnvironment
 from triptych.parallel.ranks import Ranks, connect
@@ -119,6 +120,8 @@ class Job:
             self.model, trainer["activation_checkpointing"], trainer["activation_checkpointing_every"]
         )
         self.objective = self._objective()
+        if self.grid.pipeline > 1:
+            check_stages(self.objective, self.grid.pipeline, trainer["precision"])
         self.checkpoint = self._checkpoint()
         self.mirror = Mirror(settings["mirror"], run.path) if settings["mirror"] and self.ranks.first else None
         if self.mirror is not None:
@@ -132,7 +135,7 @@ class Job:
     def fit(self) -> None:
         """Trains to the end, then writes the summary, the pictures and the report."""
         if self.settings["trainer"]["compile"] and not isinstance(self.parallel, Sharded):
-            self.model.compile()  # `Sharded` compiles each block
+            self.model.compile()  # `Sharded` and `Pipelined` compile each block
         if share := self.grid.data_rank(self.ranks.rank):
             seed_share(self.settings["seed"], share)
         if self.trainer.strategy.root_device.type == "cpu":

@@ -38,7 +38,7 @@ def read_bytes(path: str | Path, largest: int = LARGEST_FILE) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
             raise OSError(errno.EFBIG, f"{size} bytes are above the limit of {largest}", str(path))
-        return file.read(largest)
+        return file.read(size)  # Python sets as much memory aside as it is told
 
 
 def open_plain(path: str | Path) -> BufferedReader:

@@ -52,6 +52,26 @@ def test_two_then_one_then_four_then_two_processes(data: Path, whole: Path, tmp_
             assert found["optimizer_states"][0]["state"][place][key].shape == value.shape, (place, key)
 
 
+def test_two_stages_then_one_process_then_two_stages(data: Path, whole: Path, tmp_path: Path) -> None:
+    """Each stage saves its blocks under their names in the whole model, and takes those again."""
+    staged = ["trainer.pipeline=2"]
+    run = train("images", data, tmp_path, 2, *OFTEN, "trainer=pipeline", "trainer.accelerator=cpu", *staged)
+    for processes, step, words in ((1, "step_0000005", ["trainer.pipeline=1"]), (2, "step_0000010", staged)):
+        newest = sorted((run / "checkpoints").glob(f"{step}*"), key=lambda path: path.stat().st_mtime)[-1]
+        resume(newest, processes, *words)
+        assert worst(trace(whole), trace(run), *NAMES) < 1e-5, (processes, step)
+    expected, found = (read_checkpoint((each / "checkpoints" / "last").resolve()) for each in (whole, run))
+    assert list(found["state_dict"]) == list(expected["state_dict"])
+    for part in ("state_dict", "ema"):
+        for name, tensor in expected[part].items():
+            assert torch.allclose(found[part][name], tensor, rtol=1e-4, atol=1e-6), (part, name)
+    theirs, ours = (each["optimizer_states"][0]["state"] for each in (expected, found))
+    assert theirs.keys() == ours.keys()
+    for place, entry in theirs.items():
+        for key, value in entry.items():
+            assert torch.allclose(ours[place][key], value, rtol=1e-3, atol=1e-6), (place, key)
+
+
 def test_shards_are_the_model_that_any_command_takes(data: Path, whole: Path, tmp_path: Path) -> None:
     run = train("images", data, tmp_path, 4, *OFTEN, "trainer=fsdp_tp", "trainer.accelerator=cpu")
     last = (run / "checkpoints" / "last").resolve()

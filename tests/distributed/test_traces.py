@@ -16,6 +16,8 @@ WAYS = {
     "hsdp_4": (4, ["trainer=fsdp", "trainer.replicas=2"]),
     "tp_2": (2, ["trainer=tp", "trainer.tensor=2"]),
     "fsdp_tp_4": (4, ["trainer=fsdp_tp"]),
+    "pipeline_2": (2, ["trainer=pipeline", "trainer.pipeline=2"]),
+    "pipeline_ddp_4": (4, ["trainer=pipeline", "trainer.pipeline=2"]),
 }
 
 

@@ -104,7 +104,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Finds out what is to be resumed without Hydra, which takes a second for it."""
 
     def asked(task: str, words: list[str]) -> Any:
-        return OmegaConf.create({"resume": words[0].removeprefix("resume=").strip("'")})
+        return OmegaConf.create({"resume": words[0].removeprefix("resume=").strip("'"), "launcher": None})
 
     monkeypatch.setattr(messages, "compose_plain", asked)
 

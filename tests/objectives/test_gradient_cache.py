@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from triptych.losses import contrastive, sigmoid_contrastive, softmax_contrastive
 from triptych.losses.contrastive import PairLoss
-from triptych.objectives.base import Batch, split
+from triptych.objectives.batch import Batch, split
 from triptych.objectives.gradient_cache import cached_backward
 
 from ..distributed.toy_pairs import ToyPair, toy_pair, toy_pairs

@@ -23,6 +23,7 @@ from triptych.callbacks.signals import RunStopped
 from triptych.callbacks.throughput import Throughput, batch_size
 from triptych.features.uneven import Uneven
 from triptych.parallel.mesh import data_share
+from triptych.parallel.sharded import Sharded, counts
 from triptych.rundir import Masking, RunDirectory, console, write_atomic
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,8 @@ class RunSummary(Callback):
         device = machine.device(root, trainer.world_size)
         speed = totals["samples"] / totals["train_seconds"] if totals["train_seconds"] > 0 else None
         mfu = self.utilisation(speed) if speed else None
-        parameters = list(pl_module.parameters())
+        strategy = trainer.strategy
+        total, trained = strategy.parameters if isinstance(strategy, Sharded) else counts(pl_module.parameters())
         return {
             "status": status,
             "reason": reason,
@@ -188,8 +190,8 @@ class RunSummary(Callback):
             "metrics": dict(sorted(self._metrics.items())),
             "data": _counts(getattr(trainer, "datamodule", None)),
             "parameters": {
-                "total": sum(each.numel() for each in parameters),
-                "trainable": sum(each.numel() for each in parameters if each.requires_grad),
+                "total": total,
+                "trainable": trained,
             },
             "samples_per_second": speed,
             "forward_flops_per_sample": self._flops,

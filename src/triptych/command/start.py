@@ -179,16 +179,18 @@ def _job(task: str, config: DictConfig, words: list[str]) -> int:
         )
     from hydra.core.hydra_config import HydraConfig
 
-    # What Hydra knows of the job goes along, for its resolvers live in this process only.
+    # What Hydra knows of the job goes along. Nothing is resolved yet: `finetune` fills in what other settings refer to.
     hydra = HydraConfig.instance().cfg
-    plain = OmegaConf.to_container(config, resolve=True), hydra and OmegaConf.to_container(hydra, resolve=False)
+    plain = OmegaConf.to_container(config, resolve=False), hydra and OmegaConf.to_container(hydra, resolve=False)
     return launch(partial(_run_in_child, task), plain, processes, trainer.restarts)
 
 
 def _run_in_child(task: str, given: tuple[Any, Any]) -> int:
     from hydra.core.hydra_config import HydraConfig
+    from hydra.core.utils import setup_globals
 
     register()
+    setup_globals()  # the resolvers of interpolations such as ${hydra:...}
     plain, hydra = given
     if hydra is not None:
         HydraConfig.instance().cfg = cast(Any, OmegaConf.create(hydra))

@@ -3,12 +3,11 @@ exactly.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
@@ -18,19 +17,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from triptych.errors import UserError
 from triptych.features.uneven import Uneven
+from triptych.objectives.batch import Batch, size_of, split
 from triptych.objectives.guard import FiniteGuard
+from triptych.objectives.stages import InStages
 from triptych.objectives.steps import planned_steps
 from triptych.parallel.control import Control
 from triptych.parallel.sharded import Sharded
-
-Batch = dict[str, Any]
-"""Tensors with a first axis of samples, and `Uneven` where samples have their own sizes."""
 
 # What a resume takes from the configuration and not from the checkpoint; the schedule does so for the rates.
 SETTINGS = ("weight_decay", "betas", "eps", "momentum", "nesterov", "ns_steps")
 
 
-class Objective(LightningModule, ABC):
+class Objective(InStages, ABC):
     """A model, its loss and its metrics, trained by manual optimisation.
 
     A subclass says what the loss of some samples is (`loss`), may change the whole batch first (`prepare`), and
@@ -175,32 +173,38 @@ class Objective(LightningModule, ABC):
         """
         count = size_of(batch)
         micro_batches, share = self._micro_batches(batch)
+
+        def weighted(micro_batch: Batch) -> Tensor:
+            if samples := size_of(micro_batch):
+                return self.loss(micro_batch) * (samples / count * share)
+            return self.loss(self.blank(batch)) * 0.0
+
+        if self.stages is not None:
+            return self.stages.backward(weighted, micro_batches)
         total = torch.zeros((), device=self.device)
         for index, micro_batch in enumerate(micro_batches):
-            samples = size_of(micro_batch)
             with self._without_sync(index < len(micro_batches) - 1):
-                if samples:
-                    loss = self.loss(micro_batch) * (samples / count * share)
-                else:
-                    loss = self.loss(self.blank(batch)) * 0.0
+                loss = weighted(micro_batch)
                 self.manual_backward(loss)
             total += loss.detach()
         return total
 
     def _micro_batches(self, batch: Batch) -> tuple[list[Batch], float]:
-        """At least one; where each pass is an act of all ranks, as many in each, those without a sample at the end.
+        """At least one, and one for each stage of a pipeline; where each pass is an act of all ranks, as many in each.
+        Those without a sample are at the end.
 
         And this rank's samples over the mean of all ranks: averaging gradients over ranks then weighs each sample
         alike.
         """
         count = size_of(batch)
-        found = list(split(batch, self.micro_batch_size or max(count, 1))) or [batch]
+        found = list(split(batch, self.most(count))) or [batch]
         everyone = self.control.gather(count, len(found))
         share = count * len(everyone) / sum(samples for samples, _ in everyone) if count else 0.0
         if not isinstance(self.trainer.strategy, Sharded):
             return found, share
         empty = {key: value[:0] for key, value in batch.items()}
-        most = max(int(batches) for _, batches in everyone)
+        strategy = self.trainer.strategy
+        most = strategy.grid.pipeline if self.stages else max(int(batches) for _, batches in everyone)
         return [*found, *[empty] * (most - len(found))], share
 
     def blank(self, batch: Batch) -> Batch:
@@ -232,17 +236,3 @@ class Objective(LightningModule, ABC):
 
 def _ignore(step: int, reason: str, samples: list[int]) -> None:
     """Nothing is to be done about a step that is left out."""
-
-
-def size_of(batch: Batch) -> int:
-    """Samples of a batch."""
-    return len(next(iter(batch.values())))
-
-
-def split(batch: Batch, size: int) -> Iterator[Batch]:
-    """Consecutive micro-batches of at most `size` samples, and as samples of their own sizes say."""
-    count = size_of(batch)
-    uneven = next((value for value in batch.values() if isinstance(value, Uneven)), None)
-    runs = [slice(start, start + size) for start in range(0, count, size)] if uneven is None else uneven.cuts(size)
-    for run in runs:
-        yield {key: value[run] for key, value in batch.items()}

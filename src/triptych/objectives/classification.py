@@ -13,7 +13,8 @@ from triptych.errors import UserError
 from triptych.features.front_end import FrontEnd, as_type
 from triptych.features.uneven import Uneven
 from triptych.losses import softmax_cross_entropy
-from triptych.objectives.base import Batch, Objective
+from triptych.objectives.base import Objective
+from triptych.objectives.batch import Batch
 from triptych.objectives.metrics import ClassificationMetrics, MultiLabelMetrics, SingleLabelMetrics
 from triptych.objectives.mixing import Mask, Mix
 from triptych.objectives.predictions import Predictions
@@ -135,10 +136,11 @@ class ClassificationObjective(Objective):
         """Counts one batch of a validation set; a rank's share of a short last one may be empty."""
         name = self.validation_names[dataloader_idx]
         if not len(batch["label"]):
-            if isinstance(self.trainer.strategy, Sharded):
+            strategy = self.trainer.strategy
+            if isinstance(strategy, Sharded) and strategy.lockstep:
                 self.logits(self.blank(batch), name)  # an act of all processes
             return
-        logits, labels = self.logits(batch, name), batch["label"]
+        (logits,), labels = self.through(lambda part: [self.logits(part, name)], batch), batch["label"]
         self._metrics()[dataloader_idx].update(logits, labels, self.compute_loss(logits, labels))
         self.predictions[name].add(logits, labels, batch["index"])
 

@@ -15,8 +15,9 @@ from triptych.errors import UserError
 from triptych.features.front_end import FrontEnd, as_type
 from triptych.losses import softmax_contrastive, softmax_cross_entropy
 from triptych.losses.contrastive import PairLoss
-from triptych.objectives.base import Batch, Objective
-from triptych.objectives.gradient_cache import cached_backward
+from triptych.objectives.base import Objective
+from triptych.objectives.batch import Batch, split
+from triptych.objectives.gradient_cache import cached_backward, staged_backward
 from triptych.objectives.metrics import SingleLabelMetrics
 from triptych.objectives.predictions import Predictions
 from triptych.objectives.retrieval import RetrievalMetrics
@@ -126,7 +127,7 @@ class ContrastiveObjective(Objective):
         loss = super().training_step(batch, batch_idx)
         self.pair.clamp_()
         if logged:
-            self.log("logit_scale", self.pair.logit_scale.detach().exp(), batch_size=1)
+            self.log("logit_scale", self.told(self.pair.logit_scale.detach().exp()), batch_size=1)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -144,19 +145,20 @@ class ContrastiveObjective(Objective):
         """Counts one batch of a validation set; a rank's share of a short last one may be empty."""
         name, metrics = self._sets()[dataloader_idx]
         if isinstance(metrics, RetrievalMetrics):
-            features, ids = self.features(batch), batch.get("id")
+            features, ids = self.through(self.features, batch), batch.get("id")
             shards = self._agree(features)
-            loss = self._exchange(features, self._shared, ids, shards)
+            loss = self.told(self._exchange(features, self._shared, ids, shards))
             if ids is None:
                 ids = metrics.samples + torch.tensor(shards.own, device=loss.device)
             metrics.update(features, ids, loss, shards.total)
             return
         labels = batch["label"] if "label" in batch else batch["id"]
         if not len(labels):
-            if isinstance(self.trainer.strategy, Sharded):
+            strategy = self.trainer.strategy
+            if isinstance(strategy, Sharded) and strategy.lockstep:
                 self._embed(self._classified, self.blank(batch))  # an act of all processes
         else:
-            logits = self.pair.logit_scale.exp() * self._embed(self._classified, batch).float() @ self._classes[name].T
+            (logits,) = self.through(lambda part: [self._logits(part, self._classes[name])], batch)
             metrics.update(logits, labels, softmax_cross_entropy(logits, labels))
             self.predictions[name].add(logits, labels, batch["index"])
 
@@ -189,6 +191,8 @@ class ContrastiveObjective(Objective):
             with self._without_sync(not last):
                 self.manual_backward(part)
 
+        if self.stages is not None:
+            return staged_backward(micro_batches, self.features, loss, self._shared, self.stages)
         return cached_backward(micro_batches, self.features, loss, self._shared, backward)
 
     def _exchange(
@@ -204,14 +208,20 @@ class ContrastiveObjective(Objective):
         length = f"{modality}{_LENGTH}"
         return self.pair.embed(modality, given, *([batch[length]] if length in batch else []))
 
+    def _logits(self, batch: Batch, classes: Float[Tensor, "classes dim"]) -> Float[Tensor, "batch classes"]:
+        return self.pair.logit_scale.exp() * self._embed(self._classified, batch).float() @ classes.T
+
     def _embed_classes(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
         """Each prompt's embedding has unit length, their mean over the templates again (Radford et al. 2021)."""
         classes, templates = prompts.lengths.shape
         size = self.micro_batch_size or _TEXTS
-        ids, lengths = (each.to(self.device).flatten(0, 1).split(size) for each in prompts)
+        ids, lengths = (each.to(self.device).flatten(0, 1) for each in prompts)
+        texts = {"text": ids, f"text{_LENGTH}": lengths}
         # In all processes alike: sharded weights are gathered by all of them for each forward.
         with self.trainer.precision_plugin.val_step_context():
-            found = torch.cat([self.pair.embed("text", *part).float() for part in zip(ids, lengths, strict=True)])
+            parts = [self.through(lambda part: [self._embed("text", part).float()], part)[0]
+                     for part in split(texts, size)]  # fmt: skip
+            found = torch.cat(parts)
         return F.normalize(found.view(classes, templates, -1).mean(1), dim=-1)
 
     def _agree(self, features: Sequence[Tensor]) -> Shards:

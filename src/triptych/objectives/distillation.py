@@ -15,7 +15,7 @@ from triptych.features.mixed_images import MixedImages
 from triptych.features.pixels import Pixels
 from triptych.features.waveforms import Waveforms
 from triptych.losses import distillation, multi_label_distillation, softmax_cross_entropy
-from triptych.objectives.base import Batch
+from triptych.objectives.batch import Batch
 from triptych.objectives.classification import MANY, ClassificationObjective, Loss
 from triptych.objectives.mixing import Mask, Mix
 from triptych.objectives.teacher import Teacher

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from triptych.checkpoints.rng import rng_state, set_rng_state
+from triptych.parallel.pipeline import Pipeline
 
 Features = list[Tensor]
 MicroBatch = TypeVar("MicroBatch")
@@ -46,13 +47,7 @@ def cached_backward(
             kept = embed(micro_batch)
         parts.append([each.detach() for each in kept])
     end = rng_state()
-    leaves = [torch.cat(each).requires_grad_() for each in zip(*parts, strict=True)]
-    own = [each.detach().requires_grad_() for each in shared]
-    value = loss(leaves, own)
-    found = torch.autograd.grad(value, [*leaves, *own], allow_unused=True)
-    sizes = [len(part[0]) for part in parts]
-    by_part = list(zip(*(_split(g, leaf, sizes) for g, leaf in zip(found, leaves, strict=False)), strict=True))
-    by_shared = _aligned(list(shared), found[len(leaves) :])
+    value, by_part, by_shared = _gradients(parts, loss, shared)
     for index in reversed(range(len(parts))):
         if index < len(parts) - 1:
             set_rng_state(starts[index])
@@ -60,7 +55,44 @@ def cached_backward(
         backward(_aligned(kept, by_part[index]) + (by_shared if index == 0 else 0), index == 0)
         kept = []
     set_rng_state(end)
-    return value.detach()
+    return value
+
+
+def staged_backward(
+    micro_batches: Sequence[MicroBatch],
+    embed: Callable[[MicroBatch], Features],
+    loss: Callable[[Features, list[Tensor]], Tensor],
+    shared: Sequence[Tensor],
+    stages: Pipeline,
+) -> Tensor:
+    """`cached_backward` through the stages of a pipeline: every micro-batch passes them once more than in one process,
+    the last one too. All stages must ask; only in the last one are `loss` and `shared` what they seem.
+    """
+    start = rng_state()
+    parts = stages.forward(embed, micro_batches)
+    value, by_part, by_shared = _gradients(parts, loss, shared)
+    set_rng_state(start)
+
+    def aligned(index: int) -> Tensor:
+        return _aligned(embed(micro_batches[index]), by_part[index]) + (by_shared if index == 0 else 0)
+
+    stages.backward(aligned, range(len(micro_batches)))
+    return stages.share(value)
+
+
+def _gradients(
+    parts: Sequence[Features], loss: Callable[[Features, list[Tensor]], Tensor], shared: Sequence[Tensor]
+) -> tuple[Tensor, list[tuple[Tensor, ...]], Tensor]:
+    """The loss of all features, detached, its gradients by those of each micro-batch, and a scalar whose gradients by
+    the `shared` values are those of the loss.
+    """
+    leaves = [torch.cat(each).requires_grad_() for each in zip(*parts, strict=True)]
+    own = [each.detach().requires_grad_() for each in shared]
+    value = loss(leaves, own)
+    found = torch.autograd.grad(value, [*leaves, *own], allow_unused=True)
+    sizes = [len(part[0]) for part in parts]
+    by_part = list(zip(*(_split(g, leaf, sizes) for g, leaf in zip(found, leaves, strict=False)), strict=True))
+    return value.detach(), by_part, _aligned(list(shared), found[len(leaves) :])
 
 
 def _split(gradient: Tensor | None, leaf: Tensor, sizes: list[int]) -> Sequence[Tensor]:

@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from triptych.objectives.base import Batch
+from triptych.objectives.batch import Batch
 from triptych.objectives.classification import ClassificationObjective
 
 NO_SAMPLE = -1
@@ -19,6 +19,7 @@ class ProbeObjective(ClassificationObjective):
     mixing. Arguments and metrics: `ClassificationObjective`.
     """
 
+    in_stages = False
     _features: dict[tuple[str, int], Tensor]
 
     def setup(self, stage: str) -> None:

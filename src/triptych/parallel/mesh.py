@@ -42,6 +42,13 @@ class Grid:
                 f"{processes} processes do not divide into groups of trainer.tensor={tensor} times "
                 f"trainer.pipeline={pipeline}: set trainer.devices to a multiple of {tensor * pipeline}"
             )
+        if pipeline > 1 and (sharded or tensor > 1):
+            other = "trainer.sharded=true" if sharded else f"trainer.tensor={tensor}"
+            raise UserError(
+                f"trainer.pipeline={pipeline} together with {other} is not built: a stage of a pipeline has its blocks "
+                "whole. Take trainer=pipeline, of which trainer.devices may be a multiple for more data at a time, or "
+                "set trainer.pipeline=1"
+            )
         if not sharded:
             if replicas > 1:
                 raise UserError(
@@ -134,9 +141,11 @@ def data_group(trainer: Trainer) -> dist.ProcessGroup | None:
 
 
 def speaks_for_share(trainer: Trainer) -> bool:
-    """Whether this process is the one of its tensor-parallel peers that counts, where each share counts once."""
+    """Whether this process is the one of its tensor-parallel peers and stages that counts, where each share counts
+    once.
+    """
     mesh = getattr(trainer.strategy, "mesh", None)
-    return not isinstance(mesh, Mesh) or mesh.rank("tensor") == 0
+    return not isinstance(mesh, Mesh) or mesh.rank("tensor") == mesh.rank("pipeline") == 0
 
 
 def backend_of(device: torch.device | str) -> str:

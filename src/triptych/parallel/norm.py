@@ -29,4 +29,5 @@ def total_norm(parameters: Sequence[Tensor], device: torch.device) -> Float[Tens
 def scale_gradients(parameters: Sequence[Tensor], norm: Tensor, most: float) -> None:
     """Brings the norm of the gradients down to `most`, by the formula of `torch.nn.utils.clip_grad_norm_`."""
     gradients = [local(parameter.grad) for parameter in parameters if parameter.grad is not None]
-    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))  # pyright: ignore[reportPrivateImportUsage]
+    if gradients:
+        torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))  # pyright: ignore[reportPrivateImportUsage]

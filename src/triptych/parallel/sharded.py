@@ -4,7 +4,7 @@ Everything that is saved goes by the names and shapes of the whole model, so tha
 strategy, can go on with it.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -47,6 +47,8 @@ class Sharded(ParallelStrategy):
         self._mesh: Mesh | None = None
         self._names: dict[str, nn.Parameter] = {}
         self._whole: list[nn.Parameter] = []
+        self.parameters = (0, 0)
+        """How many numbers the whole model has, and how many of them are trained."""
 
     @property
     def mesh(self) -> Mesh:
@@ -187,6 +189,7 @@ class Sharded(ParallelStrategy):
 
     def _cut(self) -> None:
         model = self.network
+        self.parameters = counts(model.parameters())
         cuts = parallelise(model, self.mesh, self.sharding)
         self._names = dict(model.named_parameters())
         self._whole = [parameter for parameter in self._names.values() if parameter.ndim == 0]
@@ -209,3 +212,9 @@ class Sharded(ParallelStrategy):
 
     def _places(self, optimizer: Optimizer) -> Places:
         return Places(optimizer, list(self._names.values()))
+
+
+def counts(parameters: Iterable[Tensor]) -> tuple[int, int]:
+    """How many numbers there are, and how many of them are trained."""
+    sizes = [(each.numel(), each.requires_grad) for each in parameters]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)

@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from triptych.parallel.apply import Sharding
 from triptych.parallel.mesh import Grid, backend_of
+from triptych.parallel.pipelined import Pipelined
 from triptych.parallel.ranks import Ranks
 from triptych.parallel.sharded import Sharded
 
@@ -33,7 +34,7 @@ def strategy_of(trainer: dict[str, Any], grid: Grid) -> Strategy | str:
     if grid.plain:
         return DDPStrategy(process_group_backend=backend, timeout=patience, gradient_as_bucket_view=True)
     sharding = Sharding(cuda_bf16(trainer, cuda), trainer["compile"], trainer["precision"] == FLOAT8)
-    return Sharded(grid, sharding, patience)
+    return (Pipelined if grid.pipeline > 1 else Sharded)(grid, sharding, patience)
 
 
 def cuda_bf16(trainer: dict[str, Any], cuda: bool) -> bool:
