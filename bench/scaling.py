@@ -9,6 +9,7 @@ arguments, not a measurement: memory and bytes are what `triptych.parallel.costs
 """
 
 import argparse
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import torch
 
 import triptych
 from triptych.parallel.costs import Shape, held, traffic
-from triptych.parallel.mesh import Grid
+from triptych.parallel.mesh import NAMES, Grid
 
 NODE = 8
 STACKS = {"7B": (32, 4096, 2048), "30B": (60, 6656, 2048), "70B": (80, 8192, 2048)}
@@ -26,18 +27,21 @@ TOKENS = {
     "vit_giant_patch14_reg4_dinov2": 261.0,
     "clip_vit_large_patch14_224": 187.0,
 }
+FEWEST = 4
+"""Micro-batches for each stage of a pipeline."""
 AGAIN = {"none": 1.0, "selective": 1.04, "blocks": 4 / 3}
 """Work of a step, by what is computed again."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Bytes, FLOPs and bytes a second of one GPU and its links."""
+    """Bytes, FLOPs and bytes a second of one GPU and its links, and the tokens at a time that keep it busy."""
 
     memory: float
     flops: float
     link: float
     network: float
+    busy: float = 2048.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Plan:
     def words(self) -> str:
         """Overrides of `triptych train`."""
         grid = self.grid
-        if grid.tensor == grid.pipeline == grid.shard == 1:
+        if grid.pipeline > 1:
+            return f"pipeline pipeline={grid.pipeline}{self._again}"
+        if grid.tensor == grid.shard == 1:
             name = "gpu" if grid.replicate == 1 else "ddp"
         else:
             name = {(False, True): "fsdp", (True, False): "tp", (True, True): "fsdp_tp"}[
@@ -68,12 +74,18 @@ class Plan:
             ]
         more = [f"replicas={grid.replicate}"] if grid.shard > 1 and grid.replicate > 1 else []
         more += [f"tensor={grid.tensor}"] if grid.tensor > 1 else []
-        more += [f"activation_checkpointing={self.checkpointing}"] if self.checkpointing != "none" else []
-        return " ".join([name, *more])
+        return " ".join([name, *more]) + self._again
+
+    @property
+    def _again(self) -> str:
+        return f" activation_checkpointing={self.checkpointing}" if self.checkpointing != "none" else ""
 
 
 def grids(gpus: int) -> Iterator[Grid]:
-    """Divisions that keep products within a machine and whole models within machines, or shard over all."""
+    """Divisions that keep products within a machine and whole models within machines, or shard over all; stages of a
+    pipeline, with copies of it.
+    """
+    yield from (Grid(stages, gpus // stages) for stages in (2, 4, 8) if gpus % stages == 0)
     for tensor in (1, 2, 4, 8):
         rest, over = divmod(gpus, tensor)
         if over or not rest:
@@ -88,19 +100,20 @@ def grids(gpus: int) -> Iterator[Grid]:
 
 def bandwidth(grid: Grid, axis: str, machine: Machine) -> float:
     """Of the link that an axis goes over: that between machines as soon as its processes are on several."""
-    inner = {"tensor": 1, "shard": grid.tensor, "replicate": grid.tensor * grid.shard}[axis]
-    size = {"tensor": grid.tensor, "shard": grid.shard, "replicate": grid.replicate}[axis]
-    return machine.link if inner * size <= NODE else machine.network
+    sizes = {name: getattr(grid, name) for name in reversed(NAMES)}  # neighbours along the first are neighbours
+    within = list(sizes)[: list(sizes).index(axis) + 1]
+    return machine.link if math.prod(sizes[name] for name in within) <= NODE else machine.network
 
 
 def plans(shape: Shape, gpus: int, batch: int, machine: Machine) -> Iterator[Plan]:
     """Every way that fits, with the largest micro-batch."""
     for grid in grids(gpus):
         share = batch / grid.data
-        if share < 1:
+        least = FEWEST * grid.pipeline if grid.pipeline > 1 else 1
+        if share < least or grid.pipeline > shape.depth:
             continue
         for checkpointing, work in AGAIN.items():
-            samples = 2 ** int(torch.tensor(share).log2())
+            samples = 2 ** int(math.log2(share / least))
             while samples >= 1:
                 memory = held(shape, grid, samples, checkpointing=checkpointing, value=2).total
                 if memory <= machine.memory:
@@ -109,16 +122,19 @@ def plans(shape: Shape, gpus: int, batch: int, machine: Machine) -> Iterator[Pla
             else:
                 continue
             micro = -(-int(share) // samples)
-            flops = 6 * shape.here(grid) * shape.tokens * samples * micro * work
+            flops = 6 * shape.here(grid) * max(samples * shape.tokens, machine.busy) * micro * work
             compute = flops / machine.flops
             sent = {
                 each.axis + each.collective: (each.sent, each.sent / bandwidth(grid, each.axis, machine))
                 for each in traffic(shape, grid, samples, micro, checkpointing, value=2)
             }
             of_tensor = sum(time for name, (_, time) in sent.items() if name.startswith("tensor"))
-            of_data = sum(time for name, (_, time) in sent.items() if not name.startswith("tensor"))
-            # Weights and gradients travel while blocks compute; sums of products are waited for.
-            waiting = of_tensor + max(0.0, of_data - compute)
+            of_stages = sum(time for name, (_, time) in sent.items() if name.startswith("pipeline"))
+            of_data = sum(time for _, time in sent.values()) - of_tensor - of_stages
+            # Weights and gradients travel while blocks compute; sums of products are waited for, and a stage for those
+            # before it at the start and those after it at the end.
+            idle = compute * (grid.pipeline - 1) / micro
+            waiting = of_tensor + of_stages + idle + max(0.0, of_data - compute)
             yield Plan(grid, checkpointing, samples, memory, compute, waiting, sum(size for size, _ in sent.values()))
 
 
@@ -136,10 +152,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096, help="samples of a step, over all GPUs")
     parser.add_argument("--memory", type=float, default=72, help="GiB of a GPU that tensors may take")
     parser.add_argument("--flops", type=float, default=400, help="TFLOP/s that a GPU reaches in matrix products")
+    parser.add_argument("--busy", type=float, default=2048, help="tokens at a time that a GPU needs to reach it")
     parser.add_argument("--link", type=float, default=300, help="GB/s that a GPU sends within a machine")
     parser.add_argument("--network", type=float, default=40, help="GB/s that a GPU sends to other machines")
     given = parser.parse_args()
-    machine = Machine(given.memory * 2**30, given.flops * 1e12, given.link * 1e9, given.network * 1e9)
+    machine = Machine(given.memory * 2**30, given.flops * 1e12, given.link * 1e9, given.network * 1e9, given.busy)
     print("| model | parameters | GPUs | trainer= | micro-batch | GiB | GB sent in a step | s a step | of it waiting |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in given.models:
@@ -154,7 +171,9 @@ def row(found: list[Plan]) -> str:
     """The rest of a row: of the plans that take the least time (to 2 percent) the one that divides least."""
     least = min(plan.time for plan in found)
     near = [plan for plan in found if plan.time <= 1.02 * least]
-    best = min(near, key=lambda plan: (plan.grid.tensor, plan.grid.shard, AGAIN[plan.checkpointing]))
+    best = min(
+        near, key=lambda plan: (plan.grid.tensor, plan.grid.pipeline, plan.grid.shard, AGAIN[plan.checkpointing])
+    )
     return (
         f"`{best.words}` | {best.samples} | {best.memory / 2**30:.1f} | {best.sent / 1e9:.1f} | {best.time:.3g} | "
         f"{best.waiting / best.time:.0%} |"

@@ -14,7 +14,7 @@ def test_plans_fit_and_less_memory_divides_more(name: str, gpus: int) -> None:
     for plan in found:
         assert plan.memory <= large.memory
         assert plan.samples * plan.grid.data <= 4096
-        assert plan.grid.data * plan.grid.tensor == gpus
+        assert plan.grid.data * plan.grid.tensor * plan.grid.pipeline == gpus
     tight = list(plans(shape, gpus, 4096, small))
     assert min((plan.time for plan in tight), default=float("inf")) >= min(plan.time for plan in found)
     assert row(found).startswith("`")

@@ -162,6 +162,14 @@ def test_tensor_parallel_processes_add_up_four_times_a_block(
         assert sum(size for kind, size in step if "allreduce" in kind and size >= 64) == expected
 
 
+def test_stages_send_each_token_forwards_and_its_gradient_back(data: Path, tmp_path: Path, shape: Shape) -> None:
+    found = count(data, tmp_path / "stages", 2, "trainer=pipeline", "trainer.pipeline=2")
+    (passed,) = [each.payload / 2 for each in traffic(shape, Grid(pipeline=2), 16, 1)]
+    for step in found["steps"]:
+        for way in ("send", "recv_"):  # the first stage sends tokens and receives their gradients
+            assert sum(size for kind, size in step if kind == way and size >= 64) == passed
+
+
 def test_besides_gradients_a_step_exchanges_a_few_numbers(data: Path, tmp_path: Path) -> None:
     found = count(data, tmp_path / "small", 2, "trainer=ddp")
     small = [[(name, size) for name, size in step if size < 64] for step in found["steps"]]
