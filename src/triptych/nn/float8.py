@@ -30,8 +30,9 @@ class Float8Product:
 
         with torch.device("meta"):
             holder = nn.Sequential(nn.Linear(in_features, out_features, bias=False))
+        # The number of tokens is an inner dimension in the backward pass, and need not be divisible.
         # It has no weight of its own: that of the map is lent to it for each call, whoever has cut or gathered it.
-        convert_to_float8_training(holder, config=Float8LinearConfig(emulate=emulate))
+        convert_to_float8_training(holder, config=Float8LinearConfig(pad_inner_dim=True, emulate=emulate))
         self._map = holder.get_submodule("0")
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
