@@ -77,7 +77,7 @@ def test_code_cannot_be_named(target: str, allow: tuple[str, ...]) -> None:
     "target", ["torch.optim.AdamW", "lightning.pytorch.Trainer", "triptych.callbacks.checkpointing.Checkpointing"]
 )
 def test_a_checkpoint_may_name_less_than_a_run(target: str) -> None:
-    with pytest.raises(UserError, match=r"not allowed; targets may come from triptych\.nn"):
+    with pytest.raises(UserError, match=r"not allowed; targets may come from triptych\.\{nn,towers"):
         check_targets({"_target_": target}, MODEL_PACKAGES)
 
 

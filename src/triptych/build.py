@@ -105,8 +105,8 @@ def resolve(target: str, allow: tuple[str, ...] = RUN_PACKAGES, path: str = "_ta
         UserError: not allowed, or not there.
     """
     refused = UserError(
-        f"{path} names {target}, which is not allowed; targets may come from {', '.join(allow)}"
-        " (without what loads files or runs code). Your own packages: allow_targets=[PACKAGE]"
+        f"{path} names {target}, which is not allowed; targets may come from {_listed(allow)} (without what loads "
+        "files or runs code). Your own packages: allow_targets=[PACKAGE]"
     )
     if not _within(target, allow) or _denied(target):
         raise refused
@@ -158,6 +158,18 @@ def _hint(parent: Any, part: str) -> str:
 
     near = get_close_matches(part, [name for name in dir(parent) if not name.startswith("_")], n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _listed(packages: tuple[str, ...]) -> str:
+    """Names of packages as a shell would have them, those of one parent together: a.{b,c}, d."""
+    parents: dict[str, list[str]] = {}
+    for package in packages:
+        parent, _, last = package.rpartition(".")
+        parents.setdefault(parent, []).append(last)
+    return ", ".join(
+        ".".join(filter(None, (parent, names[0] if len(names) == 1 else "{" + ",".join(names) + "}")))
+        for parent, names in parents.items()
+    )
 
 
 def _within(name: str, packages: tuple[str, ...]) -> bool:

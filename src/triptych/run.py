@@ -117,6 +117,7 @@ def _directory(settings: dict[str, Any], ranks: Ranks) -> tuple[RunDirectory, bo
     with the run that it had begun; `settings` then say so.
     """
     name = launch_id(settings)
+    created: list[RunDirectory] = []  # which knows the folders that were made for it
 
     def choose() -> tuple[str, bool]:
         if settings["resume"]:
@@ -126,6 +127,7 @@ def _directory(settings: dict[str, Any], ranks: Ranks) -> tuple[RunDirectory, bo
             print(f"this job was started before: going on with {before}")
             return str(before), False
         run = RunDirectory.create(settings["output"], settings["task"], settings["name"])
+        created.append(run)
         if name:
             note_launch(run.path, name)
         return str(run.path), True
@@ -133,7 +135,7 @@ def _directory(settings: dict[str, Any], ranks: Ranks) -> tuple[RunDirectory, bo
     path, new = ranks.from_first(choose)
     ranks.agree(lambda: _see(Path(path)))
     if new:
-        return RunDirectory(Path(path)), True
+        return created[0] if created else RunDirectory(Path(path)), True
     settings["resume"] = path
     return RunDirectory.open(path), False
 

@@ -142,7 +142,7 @@ MISTAKES = {
     ),
     "three runs, by key": ([f"first={ONE}", f"second={ONE}", ONE], "3 values are given for first and second"),
     "a damaged summary": ([ONE, AT.format("damaged")], "summary.json is damaged: it holds no settings by name. Give a"),
-    "a torn config": ([ONE, AT.format("torn")], "cannot be read: "),
+    "a torn config": ([ONE, AT.format("torn")], "is no readable YAML: "),
     "a wrong tolerance": ([ONE, ONE, "tolerance=-1"], "tolerance=-1.0 is out of range: >= 0"),
     "a wrong picture": ([ONE, ONE, "picture=two.pdf"], "picture=two.pdf is no name of a .png file: give one"),
     "a folder": ([ONE, ONE, "json=outputs"], "json=outputs is no name of a file: give one"),

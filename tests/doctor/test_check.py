@@ -218,14 +218,14 @@ def test_sound_data_pass(sound: Path, doctor: Callable[..., Any], capsys: pytest
 
 
 def test_files_that_may_not_be_opened(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    locked, read = sound / "train/cat/1.png", Path.read_bytes
+    locked, opened = sound / "train/cat/1.png", os.open
 
-    def refuse(path: Path) -> bytes:
-        if path == locked:
+    def refuse(path: Path | str, flags: int, *more: Any, **named: Any) -> int:
+        if Path(path) == locked:
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return opened(path, flags, *more, **named)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     (found,) = [each for each in diagnose(settings(sound)).findings if each.kind == "unopened_file"]
     assert found.cases == (f"{locked} (cannot be opened: Permission denied)",)
 

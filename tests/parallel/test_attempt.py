@@ -11,7 +11,7 @@ from triptych.parallel.attempt import agree_on_attempt
 
 def attempt(store: HashStore, ranks: list[int]) -> list[str]:
     with ThreadPoolExecutor(len(ranks)) as threads:
-        return list(threads.map(lambda rank: agree_on_attempt(store, rank, len(ranks), 20), ranks))
+        return list(threads.map(lambda rank: agree_on_attempt(store, rank, len(ranks), 20.0), ranks))
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])

@@ -86,7 +86,8 @@ def _foreign_group(key: str, task: str) -> str | None:
     if group not in groups.groups() or group in groups.of_task(task):
         return None
     chosen = ", ".join(name for name in groups.of_task(task) if "/" not in name)
-    return f"`triptych {task}` has no choice of {group}: it chooses {chosen}"
+    setting = f"there is no setting {key!r}: " if "." in key else ""
+    return f"{setting}`triptych {task}` has no choice of {group}: it chooses {chosen}"
 
 
 def keys_of(task: str, overrides: list[str]) -> list[str]:

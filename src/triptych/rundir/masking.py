@@ -57,7 +57,11 @@ class Masking:
         return self.text(value) if isinstance(value, str) else value
 
 
+# What a message says in place of a secret: api_key=..., api_key='${oc.env:API_KEY}'.
+_NO_SECRET = re.compile(r"""\.{3}.?|['"]?\$\{oc\.env:\w+\}['"]?""")
+
+
 def _mask_assignment(match: re.Match[str]) -> str:
-    if not is_secret_name(match["name"].lstrip("-")):
+    if not is_secret_name(match["name"].lstrip("-")) or _NO_SECRET.fullmatch(match["value"]):
         return match[0]
     return f"{match['path']}{match['name']}{match['equals']}{MASK}"
