@@ -215,6 +215,18 @@ def test_evaluation_leaves_out_a_step_whose_samples_are_all_bad(numbers: Callabl
     assert torch.cat([batch["index"] for batch in kept(run)]).tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
 
 
+def test_each_rank_of_an_evaluation_has_as_many_batches_though_its_own_samples_are_bad(
+    numbers: Callable[..., Source],
+) -> None:
+    ranks = [loader(numbers(12, bad=[4, 5]), training=False, rank=rank, world_size=2) for rank in range(2)]
+    first, second = map(kept, ranks)
+    assert [batch["index"].tolist() for batch in first] == [[0, 1], [], [8, 9]]
+    assert [batch["index"].tolist() for batch in second] == [[2, 3], [6, 7], [10, 11]]
+    assert first[1]["image"].shape[0] == 0
+    assert first[1]["label"].dtype == torch.int64
+    assert [run.bad.count for run in ranks] == [2, 0]
+
+
 def test_a_data_set_with_no_good_sample_is_told(numbers: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match="none of the 8 samples can be read"):
         kept(loader(numbers(8, bad=range(8)), max_bad_fraction=1.0))

@@ -88,7 +88,7 @@ class StepLoader:
         bad: counts samples that cannot be read.
         workers: processes that read; 0 reads in this one.
         training: epochs follow each other, and a step whose samples are all bad gets the next step's; otherwise every
-            iteration is the first epoch, and such a step is left out.
+            iteration is the first epoch, and such a step is left out (of a slice: an empty batch).
         rank: of this process, which gets its slice of each step.
         world_size: processes that share a step. A slice has no samples where a short last batch has fewer samples
             than there are ranks.

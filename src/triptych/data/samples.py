@@ -68,7 +68,7 @@ class StepSamples(Dataset[Fetched]):
         rank: of this process.
         world_size: processes that share a step.
         substitute: where every sample of a step is bad, the next step's samples of the same epoch take their place,
-            so that the number of steps holds; otherwise that step has no batch.
+            so that the number of steps holds; otherwise that step has no batch, or an empty one where others share it.
     """
 
     def __init__(
@@ -124,7 +124,9 @@ class StepSamples(Dataset[Fetched]):
             seen += len(indices)
             if read or not indices:
                 return self._joined(images, labels, read)._replace(failures=tuple(failures), seen=seen)
-        return Fetched(failures=tuple(failures), seen=seen)
+        # Beside other processes an empty batch: a forward pass may be an act of all of them.
+        found = Fetched() if self.substitute or self.world_size == 1 else self._joined([], [], [])
+        return found._replace(failures=tuple(failures), seen=seen)
 
     def _sample(self, index: int, seed: int) -> tuple[Tensor, Label]:
         worker = get_worker_info()
