@@ -20,8 +20,9 @@ def events() -> Iterator[Event]:
         "hangs": (_hang, (75,), "rank"),
         "SIGKILL": (partial(_signal, signal.SIGKILL), (137, 75), "rank"),
         "SIGSEGV": (partial(_signal, signal.SIGSEGV), (139, 75), "rank"),
-        "exception": (_fail, (1, 75), "planted"),  # 75 where the others are quicker than its last words
-        "exits": (_exit, (7,), "rank"),
+        # 75 where the others notice before the process is all gone.
+        "exception": (_fail, (1, 75), "planted"),
+        "exits": (_exit, (7, 75), "rank"),
     }
     for subject in ("two", "sharded"):
         for rank in (1, 0):
