@@ -166,6 +166,25 @@ def test_a_finished_run_says_how_to_go_on(pictures: Path, tmp_path: Path, capsys
     assert json.loads((run / "summary.json").read_text())["steps"] == 3
 
 
+def test_a_run_that_was_killed_before_its_report_is_told_by_a_resume(pictures: Path, tmp_path: Path) -> None:
+    words = [*SETTINGS, f"data.root={pictures}", f"output={tmp_path}", "trainer.epochs=0.2"]
+    assert start("train", words) == 0
+    (run,) = runs(tmp_path)
+    told = json.loads((run / "summary.json").read_text())
+    trace = (run / "metrics.csv").read_bytes()
+    weights = (run / "checkpoints/last/model.safetensors").read_bytes()
+    (run / "report.html").unlink()
+    (run / "summary.json").write_text("")
+    assert start("train", [f"resume={run}"]) == 0
+    again = json.loads((run / "summary.json").read_text())
+    assert again["status"] == "finished"
+    assert again["metrics"]["val/loss"] == told["metrics"]["val/loss"]
+    assert (run / "metrics.csv").read_bytes() == trace
+    assert (run / "checkpoints/last/model.safetensors").read_bytes() == weights
+    assert (run / "report.html").exists()
+    assert start("train", [f"resume={run}"]) == 2  # now it is finished
+
+
 def test_weights_start_a_run_with_another_number_of_classes(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,9 @@ class Campaign:
             differs.append("samples")
         if event.resumes is None:
             differs += [name for name in expected.tensors if found.tensors.get(name) != expected.tensors[name]]
-            differs += ["losses"] if found.losses != expected.losses else []
+            if found.losses != expected.losses:
+                pairs = enumerate(zip_longest(expected.losses, found.losses), start=1)
+                differs.append("losses: " + next(f"row {row} is {b}, not {a}" for row, (a, b) in pairs if a != b))
         return differs
 
     def undisturbed(self, name: str) -> Undisturbed:

@@ -31,6 +31,7 @@ from triptych.callbacks.vitals import VitalSigns
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.checkpoints.mirror import Mirror
 from triptych.checkpoints.rng import seed_share
+from triptych.closing import Closing
 from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
 from triptych.heap import keep_freed_memory
@@ -119,6 +120,7 @@ class Job:
         checkpoint_activations(
             self.model, trainer["activation_checkpointing"], trainer["activation_checkpointing_every"]
         )
+        self._complete = False
         self.objective = self._objective()
         if self.grid.pipeline > 1:
             check_stages(self.objective, self.grid.pipeline, trainer["precision"])
@@ -127,6 +129,8 @@ class Job:
         if self.mirror is not None:
             self.checkpoint.published = self.mirror.send
         self.trainer = self._trainer(self.checkpoint)
+        if self._complete:
+            self.trainer.fit_loop = Closing(self.trainer, self.checkpoint)
         self._begun = False
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -179,7 +183,7 @@ class Job:
         first = optimizer(self.model)  # what is wrong with it must show before the run begins
         schedule(first, self.total_steps)
         if self.settings["resume"]:
-            check_resumable(
+            self._complete = not check_resumable(
                 self.run, self.model, first, self._description(), self.total_steps, self.settings["trainer"]
             )
         objective = self._make_objective(

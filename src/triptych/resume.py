@@ -20,8 +20,9 @@ def check_resumable(
     description: Mapping[str, Any],
     total_steps: int,
     trainer: Mapping[str, Any],
-) -> None:
-    """Compares the checkpoint that `run` goes on from with the parts of a job.
+) -> bool:
+    """Compares the checkpoint that `run` goes on from with the parts of a job; whether steps are left to make. None
+    are where a run was stopped after the last one, before its report was made.
 
     Args:
         run: the run directory.
@@ -37,7 +38,7 @@ def check_resumable(
     folder = run.last_checkpoint()
     checkpoint = read_checkpoint(folder)
     _check_parts(f"{folder}", checkpoint)
-    if (step := checkpoint["global_step"]) >= total_steps:
+    if (step := checkpoint["global_step"]) >= total_steps and run.is_told:
         bound = "max_steps" if trainer["max_steps"] == total_steps else "epochs"
         raise UserError(
             f"{run.path} is finished: it has made {step} steps of {total_steps}. To go on for longer, "
@@ -48,6 +49,7 @@ def check_resumable(
     _check_tokenizer(f"{folder}", saved.get("model", {}), description["model"])
     _check_weights(f"{folder}", checkpoint["state_dict"], model)
     _check_groups(f"{folder}", checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups)
+    return step < total_steps
 
 
 def _check_parts(folder: str, checkpoint: Mapping[str, Any]) -> None:

@@ -127,7 +127,7 @@ class Checkpointing(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
         if self._validation_owed:
-            self._validate_now(trainer)
+            self.validate_now(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._rng is not None:
@@ -192,7 +192,8 @@ class Checkpointing(Checkpoint):
             self.votes.cast(_TIME)
         self.votes.exchange()
 
-    def _validate_now(self, trainer: Trainer) -> None:
+    def validate_now(self, trainer: Trainer) -> None:
+        """Validates, and saves, at the step that a resume begins with; random generators end as they were saved."""
         # A requested save came before the validation of its step; Lightning would count that validation as done.
         self._validation_owed = False
         if self._rng is not None:
@@ -276,6 +277,9 @@ class Checkpointing(Checkpoint):
             writing.then(lambda: self._publish(name, f"{reason}){best}"))
         if self._request is not None:
             writing.wait()
+            # What is asked for is a stop, and a launcher ends the others soon after one has ended: not before the first
+            # has published the save.
+            trainer.strategy.barrier("saved")
         self._request = None
         self.last_step, self._saved_at = trainer.global_step, time.monotonic()
 

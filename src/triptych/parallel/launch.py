@@ -34,8 +34,10 @@ FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 ORDERLY = (UserError.exit_code, TrainingFault.exit_code, 130, 143)
 LOST = 75
 """Exit code of a process that ends because another was lost (`triptych.parallel.watch`): EX_TEMPFAIL, try again."""
-GRACE = 10.0
-"""Seconds that the others have to end by themselves after one has."""
+GRACE, SHORT_GRACE = 10.0, 2.0
+"""Seconds that the others have to end by themselves after one has: where they were told to stop and may be saving, and
+where it told of an error, which all of them raise at once or which leaves them waiting for it.
+"""
 
 Fault = TypeVar("Fault", bound=Exception)
 
@@ -90,6 +92,8 @@ def _once(body: Callable[[Any], int], argument: Any, processes: int, name: str) 
     """The exit code, and what is said of the process that was lost."""
     # One process imports torch and the package, and all others are forked from it, before it has done anything else:
     # that takes the time and the memory of one import. It is not this one, which may have threads or a device already.
+    # What torch's own logger says of connections that end is of no use beside what the processes tell of each other.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["triptych.run"])
     with tempfile.TemporaryDirectory(prefix="triptych-") as meeting:
@@ -118,11 +122,18 @@ def _wait(crew: Sequence[ForkServerProcess]) -> tuple[int, str | None]:
             break
         multiprocessing.connection.wait([each.sentinel for each in waiting], patience)
         for rank, each in enumerate(crew):
+            if each.exitcode == LOST and (told := _told_codes(crew)):
+                return told[0], None  # it missed the one that told its error
             if each.exitcode and each.exitcode not in ORDERLY:
                 return _as_shell(each.exitcode), f"rank {rank} (process {each.pid}) {_how(each.exitcode)}"
-        if deadline is None and any(each.exitcode for each in crew):
-            deadline = time.monotonic() + GRACE
+        if deadline is None and (told := _told_codes(crew)):
+            quick = told[0] in (UserError.exit_code, TrainingFault.exit_code)
+            deadline = time.monotonic() + (SHORT_GRACE if quick else GRACE)
     return next((each.exitcode for each in crew if each.exitcode), 0), None
+
+
+def _told_codes(crew: Sequence[ForkServerProcess]) -> list[int]:
+    return [each.exitcode for each in crew if each.exitcode in ORDERLY]
 
 
 def _as_shell(code: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.distributed import _sync_ddp_if_available
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
@@ -66,6 +67,12 @@ class Sharded(ParallelStrategy):
     @property
     def restore_checkpoint_after_setup(self) -> bool:
         return True
+
+    def set_world_ranks(self) -> None:
+        """Tells Lightning which process this is, as its own strategies do: it logs in the first one only. What it
+        read of the environment when it was imported may be older than the processes.
+        """
+        rank_zero_only.rank = self.global_rank  # pyright: ignore[reportFunctionMemberAccess]
 
     def setup_environment(self) -> None:
         super().setup_environment()

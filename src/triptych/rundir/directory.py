@@ -168,6 +168,15 @@ class RunDirectory:
         """One page with the pictures, the numbers and the config."""
         return self.path / "report.html"
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the report, which a run writes last, is newer than the newest save."""
+        try:
+            saved = max(folder.stat().st_mtime for folder in step_folders(self.checkpoints))
+            return self.report.stat().st_mtime >= saved
+        except (OSError, ValueError):
+            return False
+
     def last_checkpoint(self) -> Path:
         """The verified step folder to go on from.
 

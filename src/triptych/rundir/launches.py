@@ -10,6 +10,7 @@ from typing import Any
 from triptych.checkpoints.find import FOLDER, step_folders
 from triptych.errors import UserError
 from triptych.plain import read_json
+from triptych.rundir.directory import RunDirectory
 from triptych.rundir.files import write_atomic
 
 FILE = "launch.json"
@@ -56,4 +57,4 @@ def _done(run: Path) -> bool:
         summary = read_json(run / "summary.json")
     except UserError:
         return False
-    return isinstance(summary, dict) and summary.get("status") == "finished"
+    return isinstance(summary, dict) and summary.get("status") == "finished" and RunDirectory(run).is_told
