@@ -3,7 +3,7 @@
 import os
 import sys
 
-from triptych.errors import UserError, shown
+from triptych.errors import UserError, say, shown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f"error: {shown(error)}", file=sys.stderr)
+        say(f"error: {shown(error)}")
         return error.exit_code
     except Exception:
         from triptych.command.start import told_fault

@@ -1,5 +1,7 @@
 """The two ways a run ends early, each with its exit code."""
 
+import contextlib
+import sys
 from collections.abc import Sequence
 
 
@@ -10,6 +12,12 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+def say(text: str) -> None:
+    """To standard error. Where that is no more (a full disk, a terminal that is gone), the exit code tells enough."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def shown(message: object) -> str:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from triptych.command import data_of_run, groups, messages
 from triptych.command.overrides import as_typed
 from triptych.command.submit import of_launcher, of_sweep, submit
-from triptych.errors import TrainingFault, UserError, shown
+from triptych.errors import TrainingFault, UserError, say, shown
 from triptych.parallel.launch import RANK, is_shared, launch, launched
 from triptych.parallel.srun import adopt_srun
 from triptych.schema import register
@@ -49,7 +49,7 @@ def told(error: UserError | TrainingFault) -> int:
     rank = int(os.environ.get(RANK, "0"))
     if rank == 0 or not is_shared(error):
         text = shown(Masking().text(str(error)))
-        print(f"error: rank {rank}: {text}" if rank else f"error: {text}", file=sys.stderr)
+        say(f"error: rank {rank}: {text}" if rank else f"error: {text}")
     return error.exit_code
 
 
@@ -57,7 +57,7 @@ def told_fault() -> int:
     """Prints the traceback of the exception that is being handled, without secrets that stand in it; its exit code."""
     from triptych.rundir.masking import Masking
 
-    print(Masking().text(traceback.format_exc()), file=sys.stderr, end="")
+    say(Masking().text(traceback.format_exc()).rstrip())
     return 1
 
 

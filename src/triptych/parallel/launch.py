@@ -17,7 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from types import FrameType
 from typing import Any, TypeVar
 
-from triptych.errors import TrainingFault, UserError
+from triptych.errors import TrainingFault, UserError, say
 
 RANK, WORLD, LOCAL, LOCAL_WORLD, MEETING = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TRIPTYCH_MEETING",
@@ -82,7 +82,7 @@ def launch(body: Callable[[Any], int], argument: Any, processes: int, restarts: 
         if code == LOST and not left:
             return code  # `Watch` has told who was lost
         again = f"; starting again ({left} of {restarts} restarts left)" if left else ""
-        print(f"error: {lost}; the other processes of the job were ended{again}", file=sys.stderr)
+        say(f"error: {lost}; the other processes of the job were ended{again}")
         if not left:
             return code
     raise AssertionError("there is a last try")
@@ -191,7 +191,7 @@ def told(work: Callable[[], int], rank: int) -> int:
         return work()
     except (UserError, TrainingFault) as error:
         if rank == 0 or not is_shared(error):
-            print(f"error: {error}" if rank == 0 else f"error: rank {rank}: {error}", file=sys.stderr)
+            say(f"error: {error}" if rank == 0 else f"error: rank {rank}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
