@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from types import FrameType
 from typing import Any, TypeVar
@@ -90,10 +90,10 @@ def launch(body: Callable[[Any], int], argument: Any, processes: int, restarts: 
 
 def _once(body: Callable[[Any], int], argument: Any, processes: int, name: str) -> tuple[int, str | None]:
     """The exit code, and what is said of the process that was lost."""
-    # One process imports torch and the package, and all others are forked from it, before it has done anything else:
-    # that takes the time and the memory of one import. It is not this one, which may have threads or a device already.
     # What torch's own logger says of connections that end is of no use beside what the processes tell of each other.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # One process imports torch and the package, and all others are forked from it, before it has done anything else:
+    # that takes the time and the memory of one import. It is not this one, which may have threads or a device already.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["triptych.run"])
     with tempfile.TemporaryDirectory(prefix="triptych-") as meeting:
@@ -109,31 +109,37 @@ def _once(body: Callable[[Any], int], argument: Any, processes: int, name: str) 
             finally:
                 for each in crew:
                     if each.pid is not None:
-                        if each.exitcode is None:
-                            each.kill()
-                        each.join()
+                        _end(each)
+
+
+def _end(process: ForkServerProcess) -> None:
+    """With whatever it started: a killed process leaves its loader's workers behind."""
+    assert process.pid is not None
+    if process.exitcode is None:
+        process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
 
 
 def _wait(crew: Sequence[ForkServerProcess]) -> tuple[int, str | None]:
     deadline: float | None = None
-    while waiting := [each for each in crew if each.exitcode is None]:
-        patience = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if patience == 0.0:
-            break
-        multiprocessing.connection.wait([each.sentinel for each in waiting], patience)
-        for rank, each in enumerate(crew):
-            if each.exitcode == LOST and (told := _told_codes(crew)):
+    while True:
+        codes = [each.exitcode for each in crew]  # each looked at once: a process may end at any moment
+        told = [code for code in codes if code in ORDERLY]
+        for rank, code in enumerate(codes):
+            if code == LOST and told:
                 return told[0], None  # it missed the one that told its error
-            if each.exitcode and each.exitcode not in ORDERLY:
-                return _as_shell(each.exitcode), f"rank {rank} (process {each.pid}) {_how(each.exitcode)}"
-        if deadline is None and (told := _told_codes(crew)):
+            if code and code not in ORDERLY:
+                return _as_shell(code), f"rank {rank} (process {crew[rank].pid}) {_how(code)}"
+        if deadline is None and told:
             quick = told[0] in (UserError.exit_code, TrainingFault.exit_code)
             deadline = time.monotonic() + (SHORT_GRACE if quick else GRACE)
-    return next((each.exitcode for each in crew if each.exitcode), 0), None
-
-
-def _told_codes(crew: Sequence[ForkServerProcess]) -> list[int]:
-    return [each.exitcode for each in crew if each.exitcode in ORDERLY]
+        waiting = [each for each, code in zip(crew, codes, strict=True) if code is None]
+        patience = None if deadline is None else deadline - time.monotonic()
+        if not waiting or (patience is not None and patience <= 0):
+            return next((code for code in codes if code), 0), None
+        multiprocessing.connection.wait([each.sentinel for each in waiting], patience)
 
 
 def _as_shell(code: int) -> int:
