@@ -108,7 +108,9 @@ class Sounds:
                 first = round(start * rate)
                 last = frames if end is None else round(end * rate)
                 if frames >= _NO_LENGTH:
-                    raise BadSample("its header does not say how long it is, as of one written to a pipe: write it anew")
+                    raise BadSample(
+                        "its header does not say how long it is, as of one written to a pipe: write it anew"
+                    )
                 self._check_part(start, end, frames / rate)
                 wanted = min(last, frames) - first
                 self._check_channels(sound.channels)
