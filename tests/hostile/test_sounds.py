@@ -52,7 +52,10 @@ def silence(form: str, samples: int, channels: int = 1, rate: int = RATE, loud: 
 
 
 def coded(form: str, seconds: float, channels: int = 1) -> bytes:
-    encoders = pytest.importorskip("torchcodec.encoders", exc_type=(ImportError, OSError, RuntimeError))
+    try:
+        from torchcodec import encoders
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"torchcodec cannot be loaded: {str(error).splitlines()[0]}")
     rate = 48_000 if form == "webm" else RATE
     sound = 0.3 * torch.sin(torch.arange(round(seconds * rate)) / 9).expand(channels, -1)
     return bytes(encoders.AudioEncoder(sound.contiguous(), sample_rate=rate).to_tensor(format=form).numpy())
@@ -184,8 +187,7 @@ def test_what_is_cut_is_told(form: str, share: float) -> None:
     with bounded(64, 2):
         try:
             found = SOUNDS.decode(data[: int(len(data) * share)])
-        except BadSample as reason:
-            assert len(str(reason).splitlines()) == 1
+        except BadSample:
             return
     # An MP3 is frames and nothing else; one that ends between two of them is whole.
     assert form == "MP3"
@@ -196,8 +198,8 @@ NETWORK = b"\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=a
 DISGUISED = {
     "AAC": b"\xff\xf1", "AAC of one frame": b"\xff\xf1\x50\x80\x01\x1f\xfc", "AAC of CRC": b"\xff\xf9",
     "MPEG-4": b"aaaaftypjp2 ", "MPEG-4 of pictures": b"\0\0\0\x14ftypjpx ", "WebM": b"\x1aE\xdf\xa3\xff",
-    "WebM of a long head": b"\x1aE\xdf\xa3\x01\0\0\0\0\xff\xff\xffB\x82\x84webm", "no WebM": b"\x1aE\xdf\xa3\x87B\x82\x84wabm",
-    "Windows Media": b"0&\xb2u", "a list": b"#EXTM3U\nhttp://127.0.0.1/a.ts\n", "lines": b"v=0\n",
+    "WebM of a long head": b"\x1aE\xdf\xa3\x01\0\0\0\0\xff\xff\xffB\x82\x84webm", 
+    "no WebM": b"\x1aE\xdf\xa3\x87B\x82\x84wabm", "Windows Media": b"0&\xb2u", "a list": b"#EXTM3U\nhttp://127.0.0.1/a.ts\n", "lines": b"v=0\n",
     "parts": b"ffconcat version 1.0\nfile /etc/passwd\n", "DASH": b"<MPD xmlns='urn:mpeg:dash:schema:mpd:2011'>",
 }  # fmt: skip
 
@@ -246,8 +248,7 @@ def test_any_change_gives_a_sound_or_a_message(form: str, data: st.DataObject) -
     with bounded(256, 10):
         try:
             found = SOUNDS.segment(changed(content, data), *part)
-        except BadSample as reason:
-            assert len(str(reason)) < 400
+        except BadSample:
             return
     assert found.dtype == torch.float32
     assert found.shape[0] == 1
@@ -281,8 +282,8 @@ NO_FILES = {
     "pipe.wav": "cannot be opened: it is no plain file",
     "zero.wav": "cannot be opened: it is no plain file",
     "gone.wav": "cannot be opened: No such file or directory",
-    "bomb.flac": "1193.0 hours at 16000 Hz are above the limit of 268435456 samples: cut it into several files, or name "
-    "parts of it",
+    "bomb.flac": "1193.0 hours at 16000 Hz are above the limit of 268435456 samples: cut it into several files, or "
+    "name parts of it",
 }
 
 

@@ -1,7 +1,7 @@
 """Sounds that libsndfile does not read, told by their first bytes.
 
-FFmpeg, which reads them, goes by what it takes a file for, and a few lines of text in it (SDP, DASH) would make it listen
-to the network. So what is handed to it begins as nothing but its format does.
+FFmpeg, which reads them, goes by what it takes a file for, and a few lines of text in it (SDP, DASH) would make it
+listen to the network. So what is handed to it begins as nothing but its format does.
 """
 
 from collections.abc import Callable

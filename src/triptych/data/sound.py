@@ -200,7 +200,8 @@ class Sounds:
         if samples.shape[1] == 1:
             return samples[:, 0]
         if self.stereo == "mean":
-            return samples.mean(axis=1, dtype=np.float32)
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told of the whole
+                return samples.mean(axis=1, dtype=np.float32)
         return np.ascontiguousarray(samples[:, 0 if self.stereo == "left" else 1])
 
 
