@@ -53,12 +53,12 @@ def silence(form: str, samples: int, channels: int = 1, rate: int = RATE, loud: 
 
 def coded(form: str, seconds: float, channels: int = 1) -> bytes:
     try:
-        from torchcodec import encoders
+        from torchcodec.encoders import AudioEncoder  # pyright: ignore[reportPrivateImportUsage]
     except (ImportError, OSError, RuntimeError) as error:
         pytest.skip(f"torchcodec cannot be loaded: {str(error).splitlines()[0]}")
     rate = 48_000 if form == "webm" else RATE
     sound = 0.3 * torch.sin(torch.arange(round(seconds * rate)) / 9).expand(channels, -1)
-    return bytes(encoders.AudioEncoder(sound.contiguous(), sample_rate=rate).to_tensor(format=form).numpy())
+    return bytes(AudioEncoder(sound.contiguous(), sample_rate=rate).to_tensor(format=form).numpy())
 
 
 def flac(samples: int) -> bytes:
@@ -198,8 +198,9 @@ NETWORK = b"\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=a
 DISGUISED = {
     "AAC": b"\xff\xf1", "AAC of one frame": b"\xff\xf1\x50\x80\x01\x1f\xfc", "AAC of CRC": b"\xff\xf9",
     "MPEG-4": b"aaaaftypjp2 ", "MPEG-4 of pictures": b"\0\0\0\x14ftypjpx ", "WebM": b"\x1aE\xdf\xa3\xff",
-    "WebM of a long head": b"\x1aE\xdf\xa3\x01\0\0\0\0\xff\xff\xffB\x82\x84webm", 
-    "no WebM": b"\x1aE\xdf\xa3\x87B\x82\x84wabm", "Windows Media": b"0&\xb2u", "a list": b"#EXTM3U\nhttp://127.0.0.1/a.ts\n", "lines": b"v=0\n",
+    "WebM of a long head": b"\x1aE\xdf\xa3\x01\0\0\0\0\xff\xff\xffB\x82\x84webm",
+    "no WebM": b"\x1aE\xdf\xa3\x87B\x82\x84wabm", "Windows Media": b"0&\xb2u",
+    "a list": b"#EXTM3U\nhttp://127.0.0.1/a.ts\n", "lines": b"v=0\n",
     "parts": b"ffconcat version 1.0\nfile /etc/passwd\n", "DASH": b"<MPD xmlns='urn:mpeg:dash:schema:mpd:2011'>",
 }  # fmt: skip
 

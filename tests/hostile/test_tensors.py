@@ -75,7 +75,7 @@ LIES: dict[str, bytes] = {
     "not UTF-8": raw(b'{"\xff": 1}'),
     "a deep tree": raw(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
     "deep lists": raw(b'{"a": ' + b"[" * 1_000_000),
-    "a number without end": raw(b'{"a": {"dtype": "F32", "shape": [' + b"9" * 1_000_000 + b'], "data_offsets": [0, 24]}}'),
+    "a number without end": raw(b'{"a": {"dtype": "F32", "data_offsets": [0, 24], "shape": [' + b"9" * 10**6 + b"]}}"),
     "names without end": raw({f"{number}": one(24, 24, (1,)) for number in range(100_000)}),
 }  # fmt: skip
 
@@ -113,7 +113,8 @@ def test_a_head_that_lies_is_told(lie: str, place: Callable[[Scene, bytes], Path
     folder = place(scene, LIES[lie])
     with bounded(192, 5), pytest.raises(UserError) as error:
         triptych.load(folder)
-    refused(error, folder, ".safetensors")
+    text = refused(error, folder, ".safetensors")
+    assert "is no readable safetensors file: " in text or "cannot be read as weights" in text
 
 
 @pytest.mark.parametrize("lie", ["a head of 2^63", "an overlap", "a deep tree"])
@@ -153,10 +154,6 @@ def test_any_change_gives_tensors_of_the_bytes_that_are_there_or_a_message(scene
             assert len(str(reason).splitlines()) == 1  # noqa: PT017
             return
     assert sum(tensor.nbytes for tensor in found.values()) <= len(content)
-
-
-def bits(tensor: Tensor) -> bytes:
-    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
 
 
 @settings(max_examples=80, **FUZZ)
