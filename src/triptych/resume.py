@@ -13,6 +13,10 @@ from triptych.rundir import RunDirectory
 _WAY_OUT = "Undo the change, or start a new run with weights=RUN_DIRECTORY"
 
 
+MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+"""What optimizers keep of each weight, in its shape."""
+
+
 def check_resumable(
     run: RunDirectory,
     model: nn.Module,
@@ -49,6 +53,7 @@ def check_resumable(
     _check_tokenizer(f"{folder}", saved.get("model", {}), description["model"])
     _check_weights(f"{folder}", checkpoint["state_dict"], model)
     _check_groups(f"{folder}", checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups)
+    check_state(f"{folder}", checkpoint["optimizer_states"][0], optimizer)
     return step < total_steps
 
 
@@ -61,7 +66,10 @@ def _check_parts(folder: str, checkpoint: Mapping[str, Any]) -> None:
         "global_step": type(step := checkpoint.get("global_step")) is int and 0 <= step < 1 << 48,
         "state_dict": isinstance(state := checkpoint.get("state_dict"), dict)
         and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()),
-        "optimizer_states": _lists(groups, dict) and all(isinstance(each.get("params"), list) for each in groups or ()),
+        "optimizer_states": _lists(groups, dict) and all(_lists(each.get("params"), int) for each in groups or ()),
+        "lr_schedulers": _lists(checkpoint.get("lr_schedulers", []), dict),
+        "callbacks": isinstance(calls := checkpoint.get("callbacks", {}), dict)
+        and all(isinstance(each, dict) for each in calls.values()),
         "triptych": isinstance(config, dict)
         and isinstance(said := config.get("config", {}), dict)
         and isinstance(said.get("model", {}), dict)
@@ -134,3 +142,38 @@ def _check_groups(folder: str, saved: list[dict[str, Any]], groups: list[dict[st
             f"{folder} has an optimizer of {sum(there)} trained weights in {len(there)} groups, and this configuration "
             f"makes one of {sum(here)} in {len(here)}: what is trained, or the layer decay, has changed. {_WAY_OUT}"
         )
+
+
+def check_state(folder: str, saved: Mapping[str, Any], optimizer: Optimizer) -> None:
+    """Looks at what an optimizer is to take over: its moments and its settings.
+
+    Raises:
+        UserError: moments of another shape than their weight, or a setting that is of another kind than here.
+    """
+    places = [place for group in saved["param_groups"] for place in group["params"]]
+    own = [weight for group in optimizer.param_groups for weight in group["params"]]
+    state = saved.get("state", {})
+    right = isinstance(state, dict) and all(isinstance(each, dict) for each in state.values())
+    for place, weight in zip(places, own, strict=True) if right else ():
+        moments = state.get(place, {})
+        right &= all(_fits(moments[name], weight) for name in MOMENTS if name in moments)
+    for there, here in zip(saved["param_groups"], optimizer.param_groups, strict=True):
+        right &= all(_alike(there[name], here[name]) for name in here if name != "params" and name in there)
+    if not right:
+        raise UserError(
+            f"{folder} has an optimizer whose state does not fit its weights: it is damaged, or not what a run left. "
+            f"{_WAY_OUT}"
+        )
+
+
+def _fits(moment: Any, weight: Tensor) -> bool:
+    return moment is None or (isinstance(moment, Tensor) and moment.shape == weight.shape)
+
+
+def _alike(there: Any, here: Any) -> bool:
+    """Whether a setting is a number, or as many numbers, where it is that here."""
+    if isinstance(here, int | float | Tensor):
+        return isinstance(there, int | float) or (isinstance(there, Tensor) and there.numel() == 1)
+    if isinstance(here, list | tuple):
+        return isinstance(there, list | tuple) and len(there) == len(here) and all(map(_alike, there, here))
+    return True

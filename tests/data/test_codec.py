@@ -13,7 +13,10 @@ from triptych.data.sound import Sounds
 from triptych.data.source import BadSample
 
 RATE = 16_000
-HEADERS = {"MPEG-4": bytes(4) + b"ftypM4A " + bytes(90), "Matroska or WebM": b"\x1aE\xdf\xa3" + bytes(90)}
+HEADERS = {
+    "MPEG-4": bytes(4) + b"ftypM4A " + bytes(90),
+    "Matroska or WebM": b"\x1aE\xdf\xa3\x8b\x42\x82\x88matroska" + bytes(90),
+}
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,16 @@ def test_a_tone_stays_a_tone(from_rate: int, to_rate: int) -> None:
     torch.testing.assert_close(found, peer, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("from_rate", "to_rate"), [(48_000, 16_000), (44_100, 16_000), (8_000, 44_100), (44_101, 16_000)]
+)
+def test_in_pieces_it_is_the_same(from_rate: int, to_rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = torch.randn(2, 60_001, generator=torch.Generator().manual_seed(0))
+    whole = resample(clip, from_rate, to_rate)
+    monkeypatch.setattr("triptych.features.resample._PIECE", 7001)
+    torch.testing.assert_close(resample(clip, from_rate, to_rate), whole, rtol=0, atol=2e-6)
+
+
 def test_the_same_rate_changes_nothing() -> None:
     clip = torch.randn(7)
     assert resample(clip, 16_000, 16_000) is clip

@@ -237,14 +237,17 @@ class Checkpointing(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        told = {"monitor", "mode", "best_score", "best_name", "saved", "validation_owed"}
+        if not state_dict.keys() >= told or not isinstance(state_dict["saved"], list):
+            raise UserError("the checkpoint does not say which saves there are: it is damaged, or not what a run left")
         self.saves.adopt(state_dict["saved"], self.last_step)
-        self._validation_owed = state_dict["validation_owed"]
+        self._validation_owed = state_dict["validation_owed"] is True
         if (state_dict["monitor"], state_dict["mode"]) != (self.monitor, self.mode):
             log.warning(
                 "best so far was the %s of %s and is now the %s of %s: starting anew",
                 state_dict["mode"], state_dict["monitor"], self.mode, self.monitor,
             )  # fmt: skip
-        elif state_dict["best_name"] in self.saves.names:
+        elif state_dict["best_name"] in self.saves.names and isinstance(state_dict["best_score"], float | int):
             self.best_score, self.saves.best = state_dict["best_score"], state_dict["best_name"]
 
     def _improved(self, trainer: Trainer) -> bool:

@@ -150,7 +150,8 @@ class RunSummary(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Times and samples of the processes before."""
-        self._before = {name: state_dict.get(name, 0) for name in self._before}
+        told = {name: state_dict.get(name, 0) for name in self._before}
+        self._before = {name: each if isinstance(each, int | float) else 0 for name, each in told.items()}
 
     def _totals(self) -> dict[str, float]:
         return {

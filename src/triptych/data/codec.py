@@ -41,19 +41,17 @@ class CodedSound:
         told_seconds = told.duration_seconds_from_header
         self.seconds = None if told_seconds is None else float(told_seconds)
 
-    def read(self, start: float, end: float | None) -> np.ndarray:
-        """Samples `(samples, channels)`, float32, of the part from `start` to `end` (seconds; None: to its end).
+    def read(self, start: float, end: float) -> np.ndarray:
+        """Samples `(samples, channels)`, float32, of the part from `start` to `end` in seconds, or to where they end.
 
         Raises:
             BadSample: they cannot be decoded.
         """
-        # Coded in frames, so that what is decoded goes on behind the end that the file names.
-        stop = self.seconds if end is None else end
         try:
-            found = self._decoder.get_samples_played_in_range(start, stop)
+            found = self._decoder.get_samples_played_in_range(start, end)
         except (RuntimeError, ValueError, IndexError) as error:
             raise BadSample(f"not a sound of the format {self._format}, or damaged: {_reason(error)}") from error
-        return found.data.T.contiguous().numpy()
+        return found.data.numpy().T
 
 
 def _decoders(format: str) -> ModuleType:

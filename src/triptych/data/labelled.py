@@ -170,8 +170,11 @@ class LabelledData(LightningDataModule, ABC):
         return {"step": self.trainer.global_step if self.trainer is not None else self._start_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved step."""
-        self.start_step = state_dict["step"]
+        """Go on from a saved step; UserError where it is none."""
+        step = state_dict.get("step")
+        if type(step) is not int or step < 0:
+            raise UserError(f"the checkpoint's place in the data is {step!r:.80}, which is no number of steps")
+        self.start_step = step
 
     def setup(self, stage: str) -> None:
         """Make the sources, so that a mistake in their settings ends the run before anything else starts."""

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from triptych.data import codec
 from triptych.data.codec import CodedSound
+from triptych.data.other_format import other_format
 from triptych.data.source import BadSample
-from triptych.data.whole_sound import check_whole, other_format
+from triptych.data.whole_sound import check_whole
 from triptych.errors import UserError
 from triptych.features.resample import resample
 from triptych.plain import open_plain
@@ -27,11 +28,17 @@ MAX_SAMPLES = 1 << 28
 """Longest sound: 4.6 hours at 16 kHz, 1 GiB. Silence is coded in next to nothing, so that a small file can fill any
 memory."""
 
+MAX_VALUES = 1 << 29
+"""Most samples of all channels together: 255 channels of silence are coded in next to nothing too, and take an hour."""
+
 MAX_CHANNELS = 256
 """More than any microphone array has; each block is decoded with all of them before they become one."""
 
 RATES = (100, 10_000_000)
 """Sample rates that a sound may have, Hz: brought to 16 kHz, each sample of one at 1 Hz would become 16,000."""
+
+_NO_LENGTH = 1 << 62
+"""Samples from which on libsndfile means that it does not know their number."""
 
 _BLOCK = 1 << 20
 """Values, of all channels together."""
@@ -100,37 +107,50 @@ class Sounds:
                 rate, frames = sound.samplerate, sound.frames
                 first = round(start * rate)
                 last = frames if end is None else round(end * rate)
+                if frames >= _NO_LENGTH:
+                    raise BadSample(
+                        "its header does not say how long it is, as of one written to a pipe: write it anew"
+                    )
                 self._check_part(start, end, frames / rate)
                 wanted = min(last, frames) - first
-                self._check_length(wanted, rate)
                 self._check_channels(sound.channels)
+                self._check_length(wanted, rate, sound.channels)
                 if first:
                     sound.seek(first)
-                blocks: list[np.ndarray] = []
-                # Block by block: a header may promise more than there is memory for.
+                # Block by block: a header may promise more than there is, and what is not written takes no memory.
+                samples = np.empty(max(0, wanted), dtype=np.float32)
                 step = max(1, _BLOCK // sound.channels)
                 for place in range(0, wanted, step):
                     count = min(step, wanted - place)
                     block = sound.read(count, dtype="float32", always_2d=True)
-                    blocks.append(self._mono(block))
+                    samples[place : place + len(block)] = self._mono(block)
                     if len(block) < count:
                         raise BadSample(f"cut short: {place + len(block)} of its {wanted} samples are there")
         except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise BadSample(f"not a sound of a known format, or damaged: {_reason(error)}") from error
-        if not blocks:
+        if not len(samples):
             raise BadSample("it has no samples")
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), rate
+        return samples, rate
 
     def _read_coded(self, sound: CodedSound, start: float, end: float | None) -> tuple[np.ndarray, int]:
         """As `_read`."""
+        self._check_channels(sound.channels)
+        stop = end
         if sound.seconds is not None:
             self._check_part(start, end, sound.seconds)
-            self._check_length(round((sound.seconds if end is None else end - start) * sound.rate), sound.rate)
-        self._check_channels(sound.channels)
-        samples = sound.read(start, end)
+            # Coded in frames, so that what is decoded goes on behind the end that the file names.
+            stop = sound.seconds if end is None else end
+        if stop is not None:
+            self._check_length(round((stop - start) * sound.rate), sound.rate, sound.channels)
+        else:
+            # No header tells the length: it is read a little further than it may reach.
+            self._check_length(0, sound.rate, sound.channels)
+            most = min(MAX_SAMPLES * min(1.0, sound.rate / self.sample_rate), MAX_VALUES / sound.channels)
+            stop = start + most / sound.rate + 1
+        samples = sound.read(start, stop)
         if not len(samples):
             raise BadSample("it has no samples")
-        self._check_length(len(samples), sound.rate)
+        self._check_length(len(samples), sound.rate, samples.shape[1])
         return self._mono(samples), sound.rate
 
     def _check_part(self, start: float, end: float | None, seconds: float) -> None:
@@ -140,13 +160,18 @@ class Sounds:
                 f"{seconds:g} s long"
             )
 
-    def _check_length(self, samples: int, rate: int) -> None:
+    def _check_length(self, samples: int, rate: int, channels: int) -> None:
         if not RATES[0] <= rate <= RATES[1]:
             raise BadSample(f"its sample rate of {rate} Hz is no sound's ({RATES[0]} to {RATES[1]:,} Hz)")
         if samples * max(1.0, self.sample_rate / rate) > MAX_SAMPLES:
             raise BadSample(
                 f"{samples / rate / 3600:.1f} hours at {rate} Hz are above the limit of {MAX_SAMPLES} samples: cut it "
                 "into several files, or name parts of it"
+            )
+        if samples * channels > MAX_VALUES:
+            raise BadSample(
+                f"{samples / rate / 3600:.1f} hours of {channels} channels at {rate} Hz are above the limit of "
+                f"{MAX_VALUES} values: cut it into several files, or name parts of it"
             )
         if rate != self.sample_rate and not self.resampling:
             raise BadSample(
@@ -175,7 +200,8 @@ class Sounds:
         if samples.shape[1] == 1:
             return samples[:, 0]
         if self.stereo == "mean":
-            return samples.mean(axis=1, dtype=np.float32)
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told of the whole
+                return samples.mean(axis=1, dtype=np.float32)
         return np.ascontiguousarray(samples[:, 0 if self.stereo == "left" else 1])
 
 

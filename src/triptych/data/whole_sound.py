@@ -2,6 +2,7 @@
 
 import os
 import struct
+from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 
 from triptych.data.source import BadSample
@@ -12,29 +13,38 @@ _UNKNOWN = 0x7FFF_0000
 _SLACK = 256
 """Bytes that may be missing: some writers count their headers as samples."""
 
+MOST_CHUNKS = 1 << 14
+"""Before the samples. A file of nothing but empty ones takes minutes to walk through."""
+
 _LARGEST_PAGE = 65_307  # bytes of an Ogg page
 
-OTHER_FORMATS = (
-    (4, b"ftyp", "MPEG-4 (m4a, mp4)"),
-    (0, b"\x1aE\xdf\xa3", "Matroska or WebM"),
-    (0, b"0&\xb2u", "Windows Media"),
-    (0, b"#!AMR", "AMR"),
-    (0, b"\xff\xf1", "AAC"),
-    (0, b"\xff\xf9", "AAC"),
-)
-"""Sounds that libsndfile does not read, by the place and the bytes that tell them."""
+
+@dataclass(frozen=True)
+class _Chunks:
+    """Where the first chunk of a file begins, how long the head of each is and how it tells the length, the name of the
+    one with samples, what of the head is `within` that length, and to what all are filled up.
+    """
+
+    first: int
+    head: int
+    size: struct.Struct
+    samples: bytes
+    within: int = 0
+    even: int = 2
 
 
-def other_format(file: BytesIO | BufferedReader) -> str | None:
-    """Name of the file's format, where libsndfile does not read it; `file` is at its start afterwards."""
-    start = file.read(32)
-    file.seek(0)
-    return next((name for place, magic, name in OTHER_FORMATS if start[place : place + len(magic)] == magic), None)
+_CHUNKS = {
+    b"RIFF": _Chunks(12, 8, struct.Struct("<I"), b"data"),
+    b"FORM": _Chunks(12, 8, struct.Struct(">I"), b"SSND"),
+    b"caff": _Chunks(8, 12, struct.Struct(">q"), b"data", even=1),
+    b"riff\x2e\x91\xcf\x11": _Chunks(40, 24, struct.Struct("<q"), b"data", within=24, even=8),
+}
+"""By how the files begin: WAV, AIFF, CAF, W64."""
 
 
 def check_whole(file: BytesIO | BufferedReader) -> None:
-    """Compares what a WAV, AIFF, AU or Ogg file says of its length with what there is; `file` is at its start again
-    afterwards. Other formats are told by their decoders.
+    """Compares what a WAV, AIFF, AU, CAF, W64 or Ogg file says of its length with what there is; `file` is at its start
+    again afterwards. Other formats are told by their decoders.
 
     Raises:
         BadSample: it is empty, or cut short.
@@ -43,12 +53,14 @@ def check_whole(file: BytesIO | BufferedReader) -> None:
     file.seek(0)
     if not total:
         raise BadSample("the file is empty (0 bytes)")
-    start = file.read(32)
+    start = file.read(36)
     missing = 0
-    if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
-        missing = _missing_of_chunks(file, total, "<", b"data")
-    elif start[:4] == b"FORM":
-        missing = _missing_of_chunks(file, total, ">", b"SSND")
+    known = next((kind for magic, kind in _CHUNKS.items() if start.startswith(magic)), None)
+    if known is not None:
+        missing = _missing_of_chunks(file, total, known)
+    elif start[:4] == b"RF64" and start[12:16] == b"ds64":
+        # The lengths that 32 bits cannot tell are those of its first chunk.
+        missing = _missing_of_chunks(file, total, _CHUNKS[b"RIFF"], struct.unpack("<Q", start[28:36])[0])
     elif start[:4] == b".snd" and len(start) >= 12:
         offset, size = struct.unpack(">II", start[4:12])
         missing = offset + size - total if size < _UNKNOWN else 0
@@ -59,16 +71,22 @@ def check_whole(file: BytesIO | BufferedReader) -> None:
         raise BadSample(f"cut short: at least {missing} bytes are missing behind its {total}")
 
 
-def _missing_of_chunks(file: BytesIO | BufferedReader, total: int, order: str, samples: bytes) -> int:
-    """Bytes that the chunk of samples has beyond the end of the file (RIFF, IFF)."""
-    place = 12
-    while place + 8 <= total:
+def _missing_of_chunks(file: BytesIO | BufferedReader, total: int, kind: _Chunks, told: int | None = None) -> int:
+    """Bytes that the chunk of samples has beyond the end of the file; `told` is its length where its own is none."""
+    place = kind.first
+    for _ in range(MOST_CHUNKS):
         file.seek(place)
-        name, size = struct.unpack(f"{order}4sI", file.read(8))
-        if name == samples:
-            return place + 8 + size - total if size < _UNKNOWN else 0
-        place += 8 + size + size % 2
-    return 0
+        head = file.read(kind.head)
+        if len(head) < kind.head:
+            return 0
+        size = kind.size.unpack(head[-kind.size.size :])[0] - kind.within
+        if head.startswith(kind.samples):
+            unknown = size < 0 or (kind.size.size == 4 and size >= _UNKNOWN)
+            length = told if unknown else size
+            return 0 if length is None else place + kind.head + length - total
+        place += kind.head + max(0, size)
+        place += -place % kind.even
+    raise BadSample(f"damaged, or a trap: no samples come in its first {MOST_CHUNKS} chunks")
 
 
 def _missing_of_page(file: BytesIO | BufferedReader, total: int) -> int:

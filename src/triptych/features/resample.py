@@ -1,5 +1,6 @@
 """Another sample rate."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,11 @@ from triptych.features.torchaudio_import import import_torchaudio
 
 _LARGEST_KERNEL = 1 << 22
 """Values, 16 MiB. 44.1 to 16 kHz takes 70,560; 44,101 Hz would take 700 million."""
+
+
+_PIECE = 1 << 22
+"""Samples that are brought to the other rate at a time: the convolution takes some twenty times the memory of what goes
+into it."""
 
 
 def resample(
@@ -34,9 +40,30 @@ def resample(
     if from_rate == to_rate or waveform.shape[-1] == 0:
         return waveform
     near_from, near_to = _near(from_rate, to_rate)
-    found = _resampler(near_from, near_to, waveform.device)(waveform)
+    change = _resampler(near_from, near_to, waveform.device)
     length = -(-waveform.shape[-1] * to_rate // from_rate)
-    return functional.pad(found, (0, length - found.shape[-1]))
+    if waveform.shape[-1] <= 2 * _PIECE:
+        found = change(waveform)
+        return functional.pad(found, (0, length - found.shape[-1]))
+    whole = waveform.new_zeros((*waveform.shape[:-1], length))
+    place = 0
+    for piece in _in_pieces(waveform, near_from, near_to, change):
+        part = whole[..., place : place + piece.shape[-1]]
+        part.copy_(piece[..., : part.shape[-1]])
+        place += piece.shape[-1]
+    return whole
+
+
+def _in_pieces(waveform: Tensor, from_rate: int, to_rate: int, change: Any) -> Iterator[Tensor]:
+    """What `change` makes of the waveform, piece by piece: each with what the kernel sees on both sides of it."""
+    size = waveform.shape[-1]
+    step = max(1, _PIECE // from_rate) * from_rate
+    margin = (change.width // from_rate + 2) * from_rate
+    for begin in range(0, size, step):
+        first, last = max(0, begin - margin), min(size, begin + step + margin)
+        cut = (begin - first) // from_rate * to_rate
+        kept = None if begin + step >= size else step // from_rate * to_rate
+        yield change(waveform[..., first:last])[..., cut:][..., :kept]
 
 
 def _near(from_rate: int, to_rate: int) -> tuple[int, int]:

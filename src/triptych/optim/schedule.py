@@ -67,7 +67,10 @@ class FactorSchedule(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes to the step, and sets the groups' rates (which the optimizer's own state may have set otherwise)."""
-        self.last_epoch = self._step_count = int(state_dict["step"])
+        step = state_dict.get("step")
+        if type(step) is not int or not 0 <= step < 1 << 48:
+            raise UserError(f"the checkpoint's place in the schedule is {step!r:.80}, which is no number of steps")
+        self.last_epoch = self._step_count = step
         for group, base, lr in zip(self.optimizer.param_groups, self.base_lrs, self.get_lr(), strict=True):
             group["initial_lr"], group["lr"] = base, lr
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
