@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triptych.data import codec, whole_sound
+from triptych.data.captions import WrittenCaption
 from triptych.data.folder import FolderSource
+from triptych.data.pairs_table import TablePairs
 from triptych.data.sound import Sounds
 from triptych.data.source import BadSample
+from triptych.doctor.look import look
 from triptych.evaluation.inputs import find_inputs
 
 from .corpus import Scene, bounded, wav
@@ -322,3 +325,25 @@ def test_a_walk_through_chunks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SOUNDS.decode(whole[:36] + 3 * chunk + whole[36:]).shape == (1, RATE)
     with pytest.raises(BadSample, match="no samples come in its first 5 chunks"):
         SOUNDS.decode(whole[:36] + 4 * chunk + whole[36:])
+
+
+@pytest.mark.parametrize("kind", ["WAV at 1 Hz", "FLAC of 68719476735 samples", "a WAV of chunks", "an Ogg of pages"])
+def test_the_doctor_takes_them_for_no_pictures(kind: str, scene: Scene) -> None:
+    for name in ("cat", "dog"):
+        (scene.here / "pictures" / name).mkdir(parents=True)
+        (scene.here / "pictures" / name / "a.png").write_bytes(LIES[kind])
+    source = FolderSource(str(scene.here / "pictures"), validation_fraction=0.01)
+    with bounded(64, 5):
+        assert {look(source, index).fault for index in range(len(source))} == {"no_image"}
+
+
+def test_sounds_with_captions_are_read_by_the_same_rules(sounds: Path) -> None:
+    names = [str(path.relative_to(sounds)) for path in sorted(sounds.rglob("*.*")) if path.name != "folder.wav"]
+    lines = [f"{name},a {Path(name).parent}" for name in names]
+    (sounds / "table.csv").write_text("\n".join(["file,caption", *lines]) + "\n")
+    (sounds / "none.csv").write_text("file,caption\ncat/0.wav,a cat\n")
+    caption, other = WrittenCaption(("caption",)), str(sounds / "none.csv")
+    pairs = TablePairs(str(sounds / "table.csv"), caption, other_file=other, medium=SOUNDS)
+    with bounded(64, 5):
+        reasons = failed([pairs.name(index) for index in range(len(pairs))], pairs.read)
+    assert set(reasons.values()) == set(NO_FILES.values())
