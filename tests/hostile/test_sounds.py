@@ -1,10 +1,7 @@
 """Sounds of strangers: headers that lie, silence without end, names that are no files, and what only looks like one."""
 
 import io
-import os
 import struct
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triptych.data import codec, whole_sound
-from triptych.data.folder import FolderSource
 from triptych.data.sound import Sounds
 from triptych.data.source import BadSample
-from triptych.evaluation.inputs import find_inputs
 
 from .corpus import Scene, bounded, wav
 
@@ -261,57 +256,6 @@ EXAMPLES: dict[str, bytes] = {}
 
 def _example(form: str) -> bytes:
     return coded(form, 0.4) if form in FREE else silence(form, 6400, channels=2, loud=0.5)
-
-
-@pytest.fixture
-def sounds(scene: Scene) -> Path:
-    """Two classes, and among them names that are no files."""
-    for name in ("cat", "dog"):
-        folder = scene.here / "sounds" / name
-        folder.mkdir(parents=True)
-        for number in range(3):
-            (folder / f"{number}.wav").write_bytes(silence("WAV", RATE, loud=0.5))
-    os.mkfifo(scene.here / "sounds" / "cat" / "pipe.wav")
-    (scene.here / "sounds" / "cat" / "zero.wav").symlink_to("/dev/zero")
-    (scene.here / "sounds" / "dog" / "gone.wav").symlink_to("nowhere")
-    (scene.here / "sounds" / "dog" / "folder.wav").mkdir()
-    (scene.here / "sounds" / "dog" / "bomb.flac").write_bytes(flac(2**36 - 1))
-    return scene.here / "sounds"
-
-
-NO_FILES = {
-    "pipe.wav": "cannot be opened: it is no plain file",
-    "zero.wav": "cannot be opened: it is no plain file",
-    "gone.wav": "cannot be opened: No such file or directory",
-    "bomb.flac": "1193.0 hours at 16000 Hz are above the limit of 268435456 samples: cut it into several files, or "
-    "name parts of it",
-}
-
-
-def failed(names: list[str], read: Callable[[int], Any]) -> dict[str, str]:
-    reasons = {}
-    for index, name in enumerate(names):
-        try:
-            read(index)
-        except BadSample as reason:
-            reasons[Path(name).name] = str(reason)
-    return reasons
-
-
-def test_pipes_and_devices_are_bad_samples(sounds: Path) -> None:
-    source = FolderSource(str(sounds), validation_fraction=0.01, medium=SOUNDS)
-    held = FolderSource(str(sounds), validation_fraction=0.01, medium=SOUNDS, split="validation")
-    with bounded(64, 5):
-        reasons = failed([source.name(index) for index in range(len(source))], source.read)
-        reasons |= failed([held.name(index) for index in range(len(held))], held.read)
-        given_files = find_inputs(str(sounds), bytes, medium=SOUNDS)
-        again = failed([each.name for each in given_files], lambda index: SOUNDS.decode(given_files[index].read()))
-        parts = failed(
-            [str(sounds / "cat" / "pipe.wav")], lambda _: SOUNDS.segment(sounds / "cat" / "pipe.wav", 0.0, 1.0)
-        )
-    assert reasons == NO_FILES
-    assert again == NO_FILES
-    assert parts == {"pipe.wav": NO_FILES["pipe.wav"]}
 
 
 def test_a_walk_through_chunks_ends(monkeypatch: pytest.MonkeyPatch) -> None:

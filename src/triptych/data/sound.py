@@ -29,7 +29,8 @@ MAX_SAMPLES = 1 << 28
 memory."""
 
 MAX_VALUES = 1 << 29
-"""Most samples of all channels together: 255 channels of silence are coded in next to nothing too, and take an hour."""
+"""Most samples of all channels together: 255 channels of silence are coded in next to nothing too, and take
+minutes."""
 
 MAX_CHANNELS = 256
 """More than any microphone array has; each block is decoded with all of them before they become one."""

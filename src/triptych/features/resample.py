@@ -18,7 +18,7 @@ _LARGEST_KERNEL = 1 << 22
 
 
 _PIECE = 1 << 22
-"""Samples that are brought to the other rate at a time: the convolution takes some twenty times the memory of what goes
+"""Samples that are brought to the other rate at a time: the convolution takes several times the memory of what goes
 into it."""
 
 
