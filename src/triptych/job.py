@@ -19,6 +19,7 @@ from triptych.build import RUN_PACKAGES, build
 from triptych.callbacks.average import AverageCallback
 from triptych.callbacks.bad_steps import BadSteps
 from triptych.callbacks.checkpointing import Checkpointing
+from triptych.callbacks.closing import Closing
 from triptych.callbacks.metrics import MetricsLogger
 from triptych.callbacks.pictures import RunPictures
 from triptych.callbacks.position import Position
@@ -31,7 +32,6 @@ from triptych.callbacks.vitals import VitalSigns
 from triptych.checkpoints.io import FolderCheckpointIO
 from triptych.checkpoints.mirror import Mirror
 from triptych.checkpoints.rng import seed_share
-from triptych.closing import Closing
 from triptych.data.labelled import LabelledData
 from triptych.errors import UserError
 from triptych.heap import keep_freed_memory

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,15 @@ def program(path: Path, text: str) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder to work in, with SLURM's programs for a script in `bin`, but for sbatch."""
     (tmp_path / "my work").mkdir()
     monkeypatch.chdir(tmp_path / "my work")
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("squeue", SQUEUE)):
         program(tmp_path / "bin" / name, text)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    return tmp_path
+    yield tmp_path
+    groups.choices.cache_clear()  # those of this folder are not those of the next test
 
 
 def written(*words: str) -> Path:
